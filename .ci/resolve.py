@@ -1,6 +1,7 @@
 """Ask pip what an install of Polyseme with these extras would bring; refuse packages that break the torch beside them.
 
-    python .ci/resolve.py data text dev
+    python .ci/resolve.py            every extra of pyproject.toml at once
+    python .ci/resolve.py data dev   these
 
 Only metadata is fetched; nothing is installed.
 """
@@ -11,10 +12,11 @@ import json
 import subprocess
 import sys
 import tempfile
+import tomllib
 from pathlib import Path
 
 # They want a torch of their own; a stray torchvision also breaks `import torchmetrics`.
-FORBIDDEN = {"torchvision", "torchaudio", "litdata", "mosaicml", "mosaicml-streaming", "lightning"}
+FORBIDDEN = {"torchvision", "torchaudio", "litdata", "mosaicml", "mosaicml-streaming", "lightning", "pytorch-lightning"}
 
 
 def resolved(extras: list[str]) -> dict[str, str]:
@@ -29,7 +31,8 @@ def resolved(extras: list[str]) -> dict[str, str]:
 
 
 def main(extras: list[str]) -> int:
-    found = resolved(extras)
+    project = tomllib.loads(Path("pyproject.toml").read_text(encoding="utf-8"))["project"]
+    found = resolved(extras or list(project["optional-dependencies"]))
     bad = sorted(FORBIDDEN & found.keys())
     sys.stdout.write(f"{len(found)} packages, torch {found['torch']}, forbidden: {', '.join(bad) or 'none'}\n")
     return 1 if bad else 0

@@ -33,7 +33,10 @@ FLOOR_OF = {unit: number for number, units in enumerate(FLOORS) for unit in unit
 DOORS = {"", "__main__"}  # polyseme/__init__.py and __main__.py open onto every floor
 
 NO_TORCH = {"_version", "errors", "text", "embedding", "static"}
-POSIX_ONLY = set("crypt curses fcntl grp posix pty pwd readline resource syslog termios tty".split())
+POSIX_ONLY = {
+    *("crypt", "curses", "fcntl", "grp", "posix", "pty"),
+    *("pwd", "readline", "resource", "syslog", "termios", "tty"),
+}
 MAX_LINES = 450
 
 MODULES = sorted(PACKAGE.rglob("*.py"))

@@ -1,0 +1,111 @@
+"""What installing Polyseme brings, what the wheel holds, and that a broken torchvision beside it does no harm.
+
+`.ci/resolve.py` asks pip about every extra; here the closure of what is installed is walked, without a network.
+"""
+
+from __future__ import annotations
+
+import os
+import runpy
+import subprocess
+import sys
+import tomllib
+import zipfile
+from importlib import metadata
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+import polyseme
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+TINY = REPOSITORY / "tests" / "data" / "allennlp-char" / "highway2"
+PROJECT = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+FORBIDDEN: set[str] = runpy.run_path(str(REPOSITORY / ".ci" / "resolve.py"))["FORBIDDEN"]
+
+
+def closure(requirements: list[str]) -> set[str]:
+    """Names of everything that these requirements lead to, as far as it is installed."""
+    names: set[str] = set()
+    seen: set[tuple[str, frozenset[str]]] = set()
+    waiting = [Requirement(text) for text in requirements]
+    while waiting:
+        wanted = waiting.pop()
+        key = canonicalize_name(wanted.name), frozenset(wanted.extras)
+        if key in seen:
+            continue
+        seen.add(key)
+        names.add(key[0])
+        try:
+            needs = metadata.requires(wanted.name) or []
+        except metadata.PackageNotFoundError:
+            continue
+        for text in needs:
+            need = Requirement(text)
+            extras = ["", *wanted.extras]
+            if need.marker is None or any(need.marker.evaluate({"extra": extra}) for extra in extras):
+                waiting.append(need)
+    return names
+
+
+@pytest.mark.parametrize("extra", ["", *PROJECT["optional-dependencies"]])
+def test_no_dependency_asks_for_torchvision(extra: str) -> None:
+    requirements = PROJECT["optional-dependencies"][extra] if extra else PROJECT["dependencies"]
+    assert closure(requirements) & FORBIDDEN == set()
+
+
+def test_the_closure_follows_requirements_of_requirements() -> None:
+    assert {"torch", "sympy", "mpmath"} <= closure(["torch>=2"])
+
+
+def test_constraints_pin_the_core_and_the_extras_in_use() -> None:
+    lines = (REPOSITORY / "constraints.txt").read_text(encoding="utf-8").splitlines()
+    pinned = {canonicalize_name(line.partition("==")[0]) for line in lines if "==" in line and not line.startswith("#")}
+    extras = PROJECT["optional-dependencies"]
+    wanted = [*PROJECT["dependencies"], *extras["dev"], *extras["data"], *extras["text"]]
+    asked = {canonicalize_name(Requirement(text).name) for text in wanted}
+    assert asked - pinned == set()
+    assert "torch==2.13.0" in lines
+
+
+def test_polyseme_and_a_loaded_model_survive_a_broken_torchvision(tmp_path: Path) -> None:
+    broken = tmp_path / "torchvision"
+    broken.mkdir()
+    (broken / "__init__.py").write_text("raise RuntimeError('built for another torch')\n", encoding="utf-8")
+    code = (
+        "import polyseme\n"
+        f"embedder = polyseme.load({str(TINY)!r})\n"
+        "print(embedder.embed([['The', 'bank']])[0].layers.shape)\n"
+        "try:\n    import torchvision\nexcept RuntimeError as error:\n    print(error)\n"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path), "PYTHONIOENCODING": "utf-8"}
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", code], capture_output=True, encoding="utf-8", env=environment
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split("\n")[:2] == ["(3, 2, 16)", "built for another torch"]
+
+
+def test_the_wheel_holds_the_package_its_types_and_its_licence_and_no_tests(tmp_path: Path) -> None:
+    pytest.importorskip("hatchling")
+    build = "import sys, hatchling.build; print(hatchling.build.build_wheel(sys.argv[1]))"
+    done = subprocess.run(
+        [sys.executable, "-c", build, str(tmp_path)], capture_output=True, encoding="utf-8", cwd=REPOSITORY, check=True
+    )
+    with zipfile.ZipFile(tmp_path / done.stdout.split()[-1]) as wheel:
+        names = wheel.namelist()
+        (metadata_name,) = [name for name in names if name.endswith(".dist-info/METADATA")]
+        about = wheel.read(metadata_name).decode("utf-8")
+    sources = [path.relative_to(REPOSITORY).as_posix() for path in (REPOSITORY / "polyseme").rglob("*.py")]
+    assert set(sources) | {"polyseme/py.typed"} <= set(names)
+    assert any(name.endswith("licenses/LICENSE") for name in names)
+    assert {name.partition("/")[0] for name in names} == {"polyseme", metadata_name.partition("/")[0]}
+    assert f"\nVersion: {polyseme.__version__}\n" in about
+    assert "\nRequires-Python: >=3.11\n" in about
+
+
+def test_the_citation_names_this_version() -> None:
+    citation = (REPOSITORY / "CITATION.cff").read_text(encoding="utf-8")
+    assert f"\nversion: {polyseme.__version__}\n" in citation
