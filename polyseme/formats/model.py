@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import torch
+from safetensors import SafetensorError
+from torch import Tensor
 
-from polyseme.bilm import BiLM
+from polyseme.bilm import BiLM, BiLMConfig
+from polyseme.errors import DamagedModelError, PolysemeError, UnknownFormatError
 from polyseme.nn.lstm import LSTMState
 from polyseme.text.chars import Characters
 from polyseme.text.config import TextConfig
 from polyseme.text.vocab import Vocabulary
-from polyseme.text.words import WordTable
+from polyseme.text.word_table import WordTable
+
+REFETCH = "fetch the model again"
 
 
 @dataclass(frozen=True)
@@ -55,3 +63,58 @@ class Model:
             digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}\n".encode())
             digest.update(memoryview(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy()))
         return digest.hexdigest()
+
+
+def assemble(config: BiLMConfig, tensors: dict[str, Tensor], source: Path) -> BiLM:
+    """The network of `config` around `tensors`, named as in its state dict; nothing is allocated for a wrong size.
+
+    Raises `DamagedModelError` where a tensor is missing, unknown or of another shape than the configuration says.
+    """
+    with torch.device("meta"):
+        bilm = BiLM(config)
+    expected = {name: tuple(tensor.shape) for name, tensor in bilm.state_dict().items()}
+    if missing := sorted(set(expected) - set(tensors)):
+        raise DamagedModelError(f"{source}: lacks {missing[0]} and {len(missing) - 1} more; {REFETCH}")
+    if unknown := sorted(set(tensors) - set(expected)):
+        raise DamagedModelError(f"{source}: holds {unknown[0]}, which its configuration does not know; {REFETCH}")
+    for name, shape in expected.items():
+        if tuple(tensors[name].shape) != shape:
+            found = tuple(tensors[name].shape)
+            raise DamagedModelError(f"{source}: {name} has shape {found}, its configuration says {shape}; {REFETCH}")
+        if not tensors[name].is_floating_point():
+            raise DamagedModelError(
+                f"{source}: {name} holds {tensors[name].dtype}, not numbers with a point; {REFETCH}"
+            )
+    bilm.load_state_dict({name: tensor.float() for name, tensor in tensors.items()}, assign=True)
+    return bilm.requires_grad_(False).eval()
+
+
+@contextmanager
+def damage_named(path: Path, reading: str) -> Iterator[None]:
+    """Turns whatever a broken file makes a reader raise into one `DamagedModelError` that names the file.
+
+    The libraries that read model files raise almost anything on flipped bits; our own errors pass unchanged.
+    """
+    try:
+        yield
+    except PolysemeError:
+        raise
+    except FileNotFoundError as error:
+        raise UnknownFormatError(f"{error.filename or path} does not exist; give the path of a model") from error
+    except MemoryError as error:
+        raise DamagedModelError(f"{path}: {reading} asks for more memory than there is; {REFETCH}") from error
+    except (
+        OSError,
+        ValueError,
+        KeyError,
+        TypeError,
+        IndexError,
+        AttributeError,
+        RuntimeError,
+        EOFError,
+        OverflowError,
+        ArithmeticError,
+        NotImplementedError,
+        SafetensorError,
+    ) as error:
+        raise DamagedModelError(f"{path}: {reading} failed ({type(error).__name__}: {error}); {REFETCH}") from error

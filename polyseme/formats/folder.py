@@ -1,0 +1,110 @@
+"""Finds out which published layout a path holds, and opens it; writes a model in another layout.
+
+The layouts are tried in the order of `LAYOUTS`; a new format is one file and one line here.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+from polyseme.errors import OptionError, OutputError, UnknownFormatError
+from polyseme.formats import allennlp, many_langs, native, tensorflow, transformer_elmo
+from polyseme.formats.model import Model
+
+
+class Layout(NamedTuple):
+    """A published layout: what it is called, how it is recognised, and its reader."""
+
+    name: str
+    looks_like: Callable[[Path], bool]
+    read: Callable[[Path], Model]
+    expects: str
+
+
+LAYOUTS = (
+    Layout("polyseme folder", native.looks_like, native.read, "config.json, model.safetensors"),
+    Layout(
+        "ELMoForManyLangs", many_langs.looks_like, many_langs.read, "config.json, char.dic, encoder.pkl (folder or zip)"
+    ),
+    Layout(
+        "AllenNLP archive",
+        transformer_elmo.looks_like,
+        transformer_elmo.read,
+        "model.tar.gz, or config.json + weights.th",
+    ),
+    Layout("AllenNLP/bilm HDF5", allennlp.looks_like, allennlp.read, "options.json and one .hdf5 beside it"),
+    Layout(
+        "bilm-tf checkpoint", tensorflow.looks_like, tensorflow.read, "options.json, model.ckpt-*.index and .data-*"
+    ),
+)
+
+WRITERS: dict[str, Callable[[Model, Path], list[str]]] = {"native": native.write, "allennlp": allennlp.write}
+
+
+def layout_of(path: Path) -> Layout:
+    """The first layout that `path` looks like. Raises `UnknownFormatError` with the list of layouts that were tried."""
+    if not path.exists():
+        raise UnknownFormatError(f"{path} does not exist; give a model's folder, archive or weight file")
+    for layout in LAYOUTS:
+        if layout.looks_like(path):
+            return layout
+    tried = "\n".join(f"  {layout.name}: {layout.expects}" for layout in LAYOUTS)
+    holds = ", ".join(sorted(entry.name for entry in path.iterdir())[:8]) if path.is_dir() else "a single file"
+    raise UnknownFormatError(f"{path} is no ELMo that Polyseme knows (it holds: {holds or 'nothing'}). Tried:\n{tried}")
+
+
+def open_model(path: str | Path) -> Model:
+    """The model at `path`, whatever its layout. Raises `UnknownFormatError`, `DamagedModelError`, `UnsupportedModelError`."""
+    path = Path(path)
+    return layout_of(path).read(path)
+
+
+def write_model(model: Model, destination: str | Path, to: str = "native", *, overwrite: bool = False) -> list[str]:
+    """Writes `model` as a folder in the layout `to`; returns what that layout cannot hold.
+
+    The folder appears whole or not at all. Raises `OutputError` where `destination` exists (unless `overwrite`),
+    `UnsupportedModelError` where the layout cannot express the network.
+    """
+    destination = Path(destination)
+    if to not in WRITERS:
+        raise OptionError(f"--to must be one of {', '.join(WRITERS)}, was: {to!r}")
+    if destination.exists() and not overwrite:
+        raise OutputError(f"{destination} exists already; choose another name or pass --overwrite")
+    try:
+        destination.parent.mkdir(parents=True, exist_ok=True)
+        working = Path(tempfile.mkdtemp(prefix=f".{destination.name}.", dir=destination.parent))
+    except OSError as error:
+        raise OutputError(f"cannot write beside {destination}: {error.strerror}; choose another place") from error
+    try:
+        lost = WRITERS[to](model, working)
+        _replace(working, destination)
+    except OSError as error:
+        raise OutputError(f"cannot write {destination}: {error.strerror}; nothing was changed there") from error
+    finally:
+        shutil.rmtree(working, ignore_errors=True)
+    return lost
+
+
+def _replace(working: Path, destination: Path) -> None:
+    """Renames the finished folder into place; what stood there goes only when the new one is whole."""
+    working.chmod(0o777 & ~_umask())
+    old = destination.with_name(f".{destination.name}.old-{os.getpid()}")
+    if destination.exists():
+        destination.rename(old)
+    working.rename(destination)
+    if old.is_dir():
+        shutil.rmtree(old, ignore_errors=True)
+    else:
+        old.unlink(missing_ok=True)
+
+
+def _umask() -> int:
+    """The permissions that new files do not get; mkdtemp ignores it."""
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask

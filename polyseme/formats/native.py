@@ -1,0 +1,146 @@
+"""Polyseme's own folder: `model.safetensors`, `config.json`, and `vocab.txt` where the model has a softmax.
+
+config.json holds three sections, three frozen dataclasses: `architecture` (`BiLMConfig`), `text` (`TextConfig`), `card`
+(`ModelCard`); `characters` holds the alphabet, and `words.json` the table of a model that reads whole words. The settled
+state lies beside the weights, so that every machine starts its sentences from the same numbers.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from polyseme.bilm import BiLMConfig
+from polyseme.errors import DamagedModelError, OptionError, UnsupportedModelError
+from polyseme.formats.model import REFETCH, Model, ModelCard, assemble, damage_named
+from polyseme.nn.char_cnn import CharCNNConfig
+from polyseme.nn.lstm import LSTMState
+from polyseme.nn.transformer import TransformerConfig
+from polyseme.text.chars import Characters
+from polyseme.text.config import TextConfig
+from polyseme.text.vocab import Vocabulary
+from polyseme.text.word_table import WordTable
+
+FORMAT = "polyseme"
+VERSION = 1
+SETTLED = ("settled.forward.hidden", "settled.forward.cell", "settled.backward.hidden", "settled.backward.cell")
+
+
+def looks_like(path: Path) -> bool:
+    """Whether `path` is a folder with the two files that every native model has."""
+    return (path / "config.json").is_file() and (path / "model.safetensors").is_file()
+
+
+def read(path: Path) -> Model:
+    """The model in the folder `path`. Raises `DamagedModelError`, `UnsupportedModelError` (a newer version's folder)."""
+    file = path / "config.json"
+    with damage_named(file, "reading the configuration"):
+        sections = json.loads(file.read_text(encoding="utf-8"))
+        if not isinstance(sections, dict) or sections.get("format") != FORMAT:
+            raise DamagedModelError(f"{file}: is not the configuration of a Polyseme model (no 'format': '{FORMAT}')")
+        if sections.get("version") != VERSION:
+            raise UnsupportedModelError(
+                f"{file}: has version {sections.get('version')!r}, this Polyseme reads {VERSION}; install a newer Polyseme"
+            )
+        try:
+            config = _config(sections["architecture"])
+            text = TextConfig(**_tuples(sections["text"]))
+            card = ModelCard(**sections["card"])
+            characters = Characters(**_tuples(sections["characters"])) if sections.get("characters") else None
+        except OptionError as error:
+            raise DamagedModelError(f"{file}: {error}; {REFETCH}") from error
+        words = _words(path / "words.json") if config.reads_words else None
+    tensors = _tensors(path / "model.safetensors")
+    settled = _settled(tensors, config, path)
+    vocabulary = Vocabulary.load(path / "vocab.txt") if (path / "vocab.txt").is_file() else None
+    bilm = assemble(config, tensors, path / "model.safetensors")
+    _check_tables(path, config, characters, words, vocabulary)
+    return Model(bilm, characters, words, vocabulary, text, card, settled, sections.get("settled_residual"))
+
+
+def write(model: Model, folder: Path) -> list[str]:
+    """Writes the model into an existing `folder`; returns what the format cannot hold: nothing."""
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in model.bilm.state_dict().items()}
+    if model.settled is not None:
+        values = [tensor for state in model.settled for tensor in state]
+        tensors |= dict(zip(SETTLED, (value.detach().cpu().contiguous() for value in values), strict=True))
+    sections: dict[str, Any] = {"format": FORMAT, "version": VERSION}
+    sections |= {"architecture": dataclasses.asdict(model.bilm.config), "text": dataclasses.asdict(model.text)}
+    sections |= {"card": dataclasses.asdict(model.card), "settled_residual": model.settled_residual}
+    sections["characters"] = dataclasses.asdict(model.characters) if model.characters else None
+    save_file(tensors, folder / "model.safetensors", metadata={"format": FORMAT})
+    if model.words is not None:
+        table = json.dumps(dataclasses.asdict(model.words), ensure_ascii=True)
+        (folder / "words.json").write_text(table, encoding="utf-8")
+    if model.vocabulary is not None:
+        model.vocabulary.save(folder / "vocab.txt")
+    (folder / "config.json").write_text(json.dumps(sections, indent=1), encoding="utf-8")
+    return []
+
+
+def _config(section: dict[str, Any]) -> BiLMConfig:
+    values = dict(section)
+    if values.get("char_cnn"):
+        cnn = _tuples(values["char_cnn"])
+        cnn["filters"] = tuple((int(width), int(count)) for width, count in cnn["filters"])
+        values["char_cnn"] = CharCNNConfig(**cnn)
+    if values.get("transformer"):
+        values["transformer"] = TransformerConfig(**values["transformer"])
+    return BiLMConfig(**values)
+
+
+def _tuples(section: dict[str, Any]) -> dict[str, Any]:
+    """JSON has lists where our frozen dataclasses have tuples."""
+    return {name: tuple(value) if isinstance(value, list) else value for name, value in section.items()}
+
+
+def _words(file: Path) -> WordTable:
+    with damage_named(file, "reading the word table"):
+        section = json.loads(file.read_text(encoding="utf-8"))
+        return WordTable(**_tuples(section))
+
+
+def _tensors(file: Path) -> dict[str, Tensor]:
+    with damage_named(file, "reading the weights"), safe_open(file, framework="pt") as opened:
+        return {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118 (not a dict)
+
+
+def _settled(tensors: dict[str, Tensor], config: BiLMConfig, path: Path) -> tuple[LSTMState, LSTMState] | None:
+    """Takes the settled state out of `tensors`; None where the folder was written without one."""
+    found = [tensors.pop(name, None) for name in SETTLED]
+    if all(tensor is None for tensor in found):
+        return None
+    sizes = (config.projection_size, config.cell_size) * 2
+    for name, tensor, size in zip(SETTLED, found, sizes, strict=True):
+        if tensor is None or tuple(tensor.shape) != (config.n_layers, 1, size):
+            shape = None if tensor is None else tuple(tensor.shape)
+            raise DamagedModelError(f"{path}: {name} has shape {shape}, not {(config.n_layers, 1, size)}; {REFETCH}")
+    hidden, cell, back_hidden, back_cell = (tensor.float() for tensor in found if tensor is not None)
+    return LSTMState(hidden, cell), LSTMState(back_hidden, back_cell)
+
+
+def _check_tables(
+    path: Path,
+    config: BiLMConfig,
+    characters: Characters | None,
+    words: WordTable | None,
+    vocabulary: Vocabulary | None,
+) -> None:
+    """Raises `DamagedModelError` where an alphabet or word list does not fit its table of weights."""
+    cnn = config.char_cnn
+    if cnn is not None and (characters is None or (characters.n_rows, characters.max_characters) != (
+        cnn.n_rows,
+        cnn.max_characters,
+    )):  # fmt: skip
+        raise DamagedModelError(f"{path}: the alphabet does not fit the {cnn.n_rows} rows of the character table")
+    if words is not None and len(words.words) != config.n_words:
+        raise DamagedModelError(f"{path}: words.json lists {len(words.words)} words for {config.n_words} rows")
+    if config.softmax_size and (vocabulary is None or len(vocabulary) != config.softmax_size):
+        listed = 0 if vocabulary is None else len(vocabulary)
+        raise DamagedModelError(f"{path}: vocab.txt lists {listed} words for a softmax of {config.softmax_size}")

@@ -1,0 +1,244 @@
+"""The fast path for reading only: the arithmetic of `char_cnn.py` and `lstm.py`, arranged for one CPU core a task.
+
+Three ideas, each checked against the plain modules by tests:
+
+* Sentences are packed: sorted by falling length, all first words, then all second words, ... (as torch's PackedSequence).
+  A step computes only the rows that are still alive, and one matrix product serves the inputs of many steps.
+* tanh(x) = 2 sigmoid(2x) - 1, so one sigmoid over all four gates replaces three sigmoids and a tanh (torch's tanh costs
+  nine times its sigmoid here). The factors of two are folded into the weights once.
+* oneDNN multiplies float32 faster than torch's default on AMD CPUs when the weight is laid out beforehand. The choice rests
+  on facts about the CPU, never on timing: results must not depend on load.
+
+Every function here runs in a thread that has been given one torch thread (see `polyseme.workers`): a product's bits
+then do not depend on how many cores there are.
+
+Legend: `N` packed tokens, `B` sentences, `H` cells, `P` projection width, `C` characters, `D` character size, `F` filters.
+"""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from polyseme.errors import OptionError
+from polyseme.nn.char_cnn import ACTIVATIONS, CharCNN
+from polyseme.nn.char_cnn import highway as highway_gate
+from polyseme.nn.lstm import LSTMLayer, LSTMStack, LSTMState
+
+KERNELS = ("torch", "onednn")
+INPUT_ROWS = 256  # rows of one input product: 16 MB of gates for 4,096 cells, which stays in a shared cache
+CONVOLUTION_TILE = 16  # words
+HIGHWAY_TILE = 64  # words; every word's vector comes out of a product of exactly this many rows
+LENGTH_STEPS = (
+    4,
+    6,
+    8,
+    10,
+    12,
+    16,
+    20,
+    24,
+    32,
+)  # characters of a word, marks included; longer ones take the plain path
+
+
+@cache
+def default_kernel() -> str:
+    """The kernel for this CPU: "onednn" on AMD with AVX2 or more, otherwise "torch" (MKL does well on its maker's CPUs)."""
+    fast_enough = torch.backends.cpu.get_cpu_capability() in ("AVX2", "AVX512")
+    known = hasattr(torch.ops.mkldnn, "_linear_pointwise") and torch.backends.mkldnn.is_available()
+    return "onednn" if fast_enough and known and "AMD" in _cpu_vendor() else "torch"
+
+
+def _cpu_vendor() -> str:
+    try:
+        return Path("/proc/cpuinfo").read_text(encoding="utf-8")[:4096]
+    except OSError:
+        return platform.processor()  # Windows names the vendor here
+
+
+class PackedLinear:
+    """x W^T + b with W laid out once for the kernel. *Shape:* W (out, in), b (out,)."""
+
+    def __init__(self, weight: Tensor, bias: Tensor | None, kernel: str) -> None:
+        if kernel not in KERNELS:
+            raise OptionError(f"kernel must be one of {', '.join(KERNELS)}, was: {kernel!r}")
+        self.bias = bias.detach().contiguous() if bias is not None else None
+        self.onednn = kernel == "onednn" and weight.device.type == "cpu" and weight.dtype == torch.float32
+        weight = weight.detach().contiguous()
+        self.weight = torch.ops.mkldnn._reorder_linear_weight(weight, HIGHWAY_TILE) if self.onednn else weight
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """*Shape:* (N, in) -> (N, out)."""
+        if self.onednn:
+            return torch.ops.mkldnn._linear_pointwise(x, self.weight, self.bias, "none", [], "")  # type: ignore[no-any-return]
+        return F.linear(x, self.weight, self.bias)
+
+    def plus(self, x: Tensor, other: Tensor) -> Tensor:
+        """x W^T + other, in one pass where the kernel can. *Shape:* (N, in), (N, out) -> (N, out)."""
+        if self.onednn:
+            return torch.ops.mkldnn._linear_pointwise.binary(x, other, self.weight, self.bias, "add")  # type: ignore[no-any-return]
+        return torch.addmm(other, x, self.weight.t())
+
+
+# --- LSTM
+
+
+@dataclass(frozen=True)
+class PackedLayer:
+    """One LSTM layer with gates in the order input, forget, output, memory; memory gates doubled, projection doubled."""
+
+    input: PackedLinear
+    state: PackedLinear
+    projection: PackedLinear
+    cells: int
+    cell_clip: float | None
+    projection_clip: float | None
+
+    @classmethod
+    def of(cls, layer: LSTMLayer, kernel: str) -> PackedLayer:
+        """Folds the forget bias and the factors of two into the weights."""
+
+        def gates(tensor: Tensor) -> Tensor:
+            take, keep, memory, give = tensor.detach().chunk(4, dim=0)
+            return torch.cat([take, keep, give, 2 * memory])
+
+        return cls(
+            input=PackedLinear(gates(layer.input_weight), gates(layer.full_bias()), kernel),
+            state=PackedLinear(gates(layer.state_weight), None, kernel),
+            projection=PackedLinear(2 * layer.projection_weight, None, kernel),
+            cells=layer.projection_weight.size(1),
+            cell_clip=layer.cell_clip,
+            projection_clip=layer.projection_clip,
+        )
+
+    def step(self, hidden: Tensor, gates_of_input: Tensor, doubled_cell: Tensor) -> Tensor:
+        """The next hidden state; `doubled_cell` (2c) is advanced in place. *Shape:* (B, P), (B, 4H), (B, H) -> (B, P)."""
+        gates = torch.sigmoid_(self.state.plus(hidden, gates_of_input))
+        take, keep, give, memory = gates.chunk(4, dim=1)
+        # 2c' = f * 2c + 4 i (s - 1/2), where tanh(memory) = 2s - 1
+        doubled_cell.mul_(keep).addcmul_(take, memory.sub_(0.5), value=4.0)
+        if self.cell_clip is not None:
+            doubled_cell.clamp_(-2 * self.cell_clip, 2 * self.cell_clip)
+        # o tanh(c) W^T = (o (sigmoid(2c) - 1/2)) (2W)^T
+        hidden = self.projection(torch.sigmoid(doubled_cell).sub_(0.5).mul_(give))
+        return hidden if self.projection_clip is None else hidden.clamp_(-self.projection_clip, self.projection_clip)
+
+
+class PackedLSTM:
+    """All layers of one direction over packed sentences."""
+
+    def __init__(self, stack: LSTMStack, kernel: str) -> None:
+        self.layers = [PackedLayer.of(layer, kernel) for layer in stack.layers]  # type: ignore[arg-type]
+        self.residual = stack.residual
+
+    def run(self, x: Tensor, rows: Sequence[int], state: LSTMState) -> tuple[list[Tensor], LSTMState]:
+        """Each layer's output, packed as the input, and the state after each sentence's last word.
+
+        `rows[t]` sentences are longer than t; they fall. *Shape:* (N, P), states of (L, B, ·) -> L x (N, P), the same.
+        """
+        outputs, hiddens, cells = [], [], []
+        for index, layer in enumerate(self.layers):
+            hidden, cell = state.hidden[index], state.cell[index] * 2
+            output = _run_layer(layer, x, rows, hidden, cell)
+            hiddens.append(_last(output, rows, hidden))
+            cells.append(cell / 2)
+            x = output + x if self.residual and index > 0 else output
+            outputs.append(x)
+        return outputs, LSTMState(torch.stack(hiddens), torch.stack(cells))
+
+
+def _run_layer(layer: PackedLayer, x: Tensor, rows: Sequence[int], hidden: Tensor, doubled_cell: Tensor) -> Tensor:
+    output = x.new_empty(x.size(0), hidden.size(1))
+    at, step = 0, 0
+    while step < len(rows):
+        first, begin = step, at
+        while step < len(rows) and (step == first or at + rows[step] - begin <= INPUT_ROWS):
+            at += rows[step]
+            step += 1
+        gates = layer.input(x[begin:at])
+        place = begin
+        for alive in rows[first:step]:
+            hidden = layer.step(hidden[:alive], gates[place - begin : place - begin + alive], doubled_cell[:alive])
+            output[place : place + alive] = hidden
+            place += alive
+    return output
+
+
+def _last(output: Tensor, rows: Sequence[int], initial: Tensor) -> Tensor:
+    """Each sentence's output at its last word; the initial state of a sentence without words. *Shape:* (B, P)."""
+    last = initial.clone()
+    at = 0
+    for step, alive in enumerate(rows):
+        ending = rows[step + 1] if step + 1 < len(rows) else 0
+        last[ending:alive] = output[at + ending : at + alive]
+        at += alive
+    return last
+
+
+# --- characters
+
+
+class PackedCharCNN:
+    """Word vectors in tiles of fixed size, so that a word's bits do not depend on its neighbours.
+
+    A published word is padded to 50 characters and the maximum runs over all of them; windows that begin behind the word
+    hold padding only and all give the same value, which is computed once. So the convolutions stop at the word's end.
+    """
+
+    def __init__(self, cnn: CharCNN, padding: int, kernel: str) -> None:
+        self.cnn, self.padding = cnn, padding
+        config = cnn.config
+        self.widest = max(width for width, _ in config.filters)
+        self.activate = ACTIVATIONS[config.activation]
+        self.steps = tuple(step for step in LENGTH_STEPS if step + self.widest <= config.max_characters)
+        self.convolution = PackedLinear(*self._one_product(), kernel)
+        self.highways = [PackedLinear(h.linear.weight, h.linear.bias, kernel) for h in cnn.highways]  # type: ignore[union-attr, arg-type]
+        self.projection = PackedLinear(cnn.projection.weight, cnn.projection.bias, kernel) if cnn.projection else None
+        only_padding = torch.full((1, self.widest), padding, device=cnn.table.weight.device)
+        self.of_padding = self._windows_max(only_padding, 1)  # Shape: (1, F), before the activation
+
+    def _one_product(self) -> tuple[Tensor, Tensor]:
+        """All filters as one matrix over windows of the widest filter, zeros behind the narrow ones. *Shape:* (F, w D)."""
+        weights = [
+            F.pad(conv.weight.detach(), (0, self.widest - conv.weight.size(2))) for conv in self.cnn.convolutions
+        ]  # type: ignore[union-attr, operator, arg-type]
+        weight = torch.cat(weights).transpose(1, 2).flatten(1)  # Shape: (F, D, w) -> (F, w D)
+        return weight, torch.cat([conv.bias for conv in self.cnn.convolutions])  # type: ignore[misc]
+
+    def step_of(self, length: int) -> int:
+        """The number of window positions computed for a word of `length` characters; 0: the plain path."""
+        return next((step for step in self.steps if length <= step), 0)
+
+    def convolve(self, characters: Tensor, step: int) -> Tensor:
+        """At most one tile of words, each no longer than `step`. *Shape:* (n, C) -> (n, F)."""
+        tile = F.pad(characters, (0, 0, 0, CONVOLUTION_TILE - len(characters)))
+        if step == 0:
+            return self.cnn.convolve(self.cnn.table(tile))[: len(characters)]
+        best = self._windows_max(tile[:, : step + self.widest - 1], step)
+        return self.activate(torch.maximum(best, self.of_padding))[: len(characters)]
+
+    def _windows_max(self, characters: Tensor, count: int) -> Tensor:
+        """Maximum over the first `count` windows. *Shape:* (n, count + w - 1) -> (n, F)."""
+        embedded = self.cnn.table(characters)  # Shape: (n, C, D)
+        windows = embedded.unfold(1, self.widest, 1).transpose(2, 3)  # Shape: (n, count, w, D)
+        product = self.convolution(windows.reshape(len(characters) * count, -1))
+        return product.view(len(characters), count, -1).amax(dim=1)
+
+    def finish(self, convolved: Tensor) -> Tensor:
+        """Highway layers and projection of at most one tile of words. *Shape:* (n, F) -> (n, P)."""
+        x = F.pad(convolved, (0, 0, 0, HIGHWAY_TILE - len(convolved)))
+        if self.projection and self.cnn.config.projection_location == "after_cnn":
+            x = self.projection(x)
+        for layer in self.highways:
+            x = highway_gate(x, layer(x))
+        if self.projection and self.cnn.config.projection_location == "after_highway":
+            x = self.projection(x)
+        return (self.cnn.norm(x) if self.cnn.norm is not None else x)[: len(convolved)]
