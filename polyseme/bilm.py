@@ -132,8 +132,8 @@ class BiLM(nn.Module):
         super().__init__()
         self.config = config
         self.encoder = TokenEncoder(config)
-        self.forward_layers = _direction(config)
-        self.backward_layers = _direction(config)
+        self.forward_layers = _direction(config, backward=False)
+        self.backward_layers = _direction(config, backward=True)
         self.softmax = Softmax(config.softmax_size, config.projection_size) if config.softmax_size else None
 
     def forward(
@@ -176,9 +176,11 @@ def reverse(x: Tensor, lengths: Tensor) -> Tensor:
     return x.gather(1, index.unsqueeze(-1).expand_as(x))
 
 
-def _direction(config: BiLMConfig) -> LSTMStack | TransformerStack:
+def _direction(config: BiLMConfig, *, backward: bool) -> LSTMStack | TransformerStack:
     if config.transformer is not None:
-        return TransformerStack(config.n_layers, config.projection_size, config.transformer, dropout=config.dropout)
+        return TransformerStack(
+            config.n_layers, config.projection_size, config.transformer, backward=backward, dropout=config.dropout
+        )
     return LSTMStack(
         config.n_layers,
         config.projection_size,

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from polyseme.errors import OptionError
+from polyseme.nn.norm import StandardNorm
 
 ACTIVATIONS = {"relu": torch.relu, "tanh": torch.tanh}
 
@@ -90,7 +91,7 @@ class CharCNN(nn.Module):
         )
         self.highways = nn.ModuleList(Highway(width) for _ in range(config.n_highway))
         self.projection = nn.Linear(config.n_filters, projection_size) if location != "none" else None
-        self.norm = nn.LayerNorm(projection_size, eps=1e-6) if config.layer_norm else None
+        self.norm = StandardNorm(projection_size) if config.layer_norm else None
 
     def forward(self, characters: Tensor) -> Tensor:
         """*Shape:* (N, C) int -> (N, P)."""
