@@ -15,16 +15,18 @@ def _words(text: str) -> frozenset[str]:
 # Nearly always followed by the name or number they belong to: never the end of a sentence.
 TITLES: dict[str, frozenset[str]] = {
     "en": _words(
-        "mr mrs ms messrs mme mlle dr drs prof profs rev revd hon st ste sr. fr gen lt col maj capt cmdr cpt sgt cpl pvt "
-        "adm gov sen rep reps pres supt insp det mt ft vs cf viz e.g i.e eg ie esq. approx ca fig figs eq eqs sec. ch. vol vols "
-        "pp nos lieut ald mgr msgr bros. ph.d. brig sens reps atty asst "
+        "mr mrs ms messrs mme mlle dr drs prof profs rev revd hon st ste sr. fr gen lt col maj capt cmdr cpt "
+        "sgt cpl pvt adm gov sen rep reps pres supt insp det mt ft vs cf viz e.g i.e eg ie esq. approx ca fig "
+        "figs eq eqs sec. ch. vol vols pp nos lieut ald mgr msgr bros. ph.d. brig sens reps atty asst"
     ),
     "de": _words(
-        "dr prof hr fr frl st dipl ing nr z.b d.h u.a v.a i.d.r z.t bzw ca vgl sog evtl ggf inkl exkl bspw zzgl abb tab kap "
-        "geb gest jh verw art hrsg bd s.o s.u"
+        "dr prof hr fr frl st dipl ing nr z.b d.h u.a v.a i.d.r z.t bzw ca vgl sog evtl ggf inkl exkl bspw "
+        "zzgl abb tab kap geb gest jh verw art hrsg bd s.o s.u"
     ),
     "fr": _words("m mm mme mmes mlle dr pr prof me st ste cf p.ex env av apr vol chap fig p pp no art éd"),
-    "es": _words("sr sra srta sres dr dra d dña ud uds prof gral cap sto sta fig núm pág págs p.ej aprox vol art av avda"),
+    "es": _words(
+        "sr sra srta sres dr dra d dña ud uds prof gral cap sto sta fig núm pág págs p.ej aprox vol art av avda"
+    ),
     "it": _words("sig sigg sig.ra dott dott.ssa prof ing avv arch on s p.es cfr fig pag pagg art n ca vol cap"),
     "pt": _words("sr sra srs dr dra prof profa exmo exma v.exa eng d fig pág págs p.ex aprox vol art av nº n"),
     "nl": _words("dhr mevr mw dr drs prof ir ing mr st nr bijv o.a m.b.t d.w.z i.p.v ca blz vgl resp"),
@@ -44,9 +46,10 @@ TITLES: dict[str, frozenset[str]] = {
 # May end a sentence: a break stays only before a word that usually starts one (or before an opening quote).
 EITHER: dict[str, frozenset[str]] = {
     "en": _words(
-        "inc co corp ltd llc bros plc jr sr esq etc a.m p.m ph.d m.d b.a m.a d.c u.s u.k u.n e.u u.s.a u.s.s.r n.y l.a a.d b.c "
-        "b.c.e c.e p.s no. dept univ assn est ave blvd rd al jan feb mar apr jun jul aug sept sep oct nov dec mass calif conn "
-        "fla ill ind mich minn mo tenn tex va wash wis ariz ark colo del ga ky md miss mont neb nev okla ore pa vt wyo"
+        "inc co corp ltd llc bros plc jr sr esq etc a.m p.m ph.d m.d b.a m.a d.c u.s u.k u.n e.u u.s.a "
+        "u.s.s.r n.y l.a a.d b.c b.c.e c.e p.s no. dept univ assn est ave blvd rd al jan feb mar apr jun jul "
+        "aug sept sep oct nov dec mass calif conn fla ill ind mich minn mo tenn tex va wash wis ariz ark colo "
+        "del ga ky md miss mont neb nev okla ore pa vt wyo"
     ),
     "de": _words("usw etc u.s.w v.chr n.chr a.d jr sen jan feb aug sept okt nov dez"),
     "fr": _words("etc janv févr avr juil sept oct nov déc j.-c"),
@@ -60,17 +63,20 @@ EITHER: dict[str, frozenset[str]] = {
 
 # Followed by a digit these are never an end: "No. 5", "p. 12", "Jan. 3".
 BEFORE_NUMBERS: dict[str, frozenset[str]] = {
-    "en": _words("no nos p pp vol ch chap sec sect art fig ver par para jan feb mar apr jun jul aug sept sep oct nov dec c s"),
+    "en": _words(
+        "no nos p pp vol ch chap sec sect art fig ver par para jan feb mar apr jun jul aug sept sep oct nov dec c s"
+    ),
     "de": _words("s nr bd kap art abs abb tab jan feb apr aug sept okt nov dez"),
     "fr": _words("p no n art chap t vol"),
 }
 
 # English words that open a sentence far more often than they follow an abbreviation as part of a name.
 ENGLISH_STARTERS: frozenset[str] = _words(
-    "the a an this that these those there here he she it they we i you his her its their our my your in on at by for from "
-    "with to as if when while after before since because although though however but and or so yet nor then now "
-    "what who where why how which one some many most all both each every no not nothing nobody such other another "
-    "first second finally later meanwhile also even still just only perhaps maybe once until unless despite during "
-    "under over according officials please let yes well is are was were do does did has have had will would can could should may "
-    "might must more less about today yesterday tomorrow last next"
+    "the a an this that these those there here he she it they we i you his her its their our my your in "
+    "on at by for from with to as if when while after before since because although though however but "
+    "and or so yet nor then now what who where why how which one some many most all both each every no "
+    "not nothing nobody such other another first second finally later meanwhile also even still just only "
+    "perhaps maybe once until unless despite during under over according officials please let yes well is "
+    "are was were do does did has have had will would can could should may might must more less about "
+    "today yesterday tomorrow last next"
 )

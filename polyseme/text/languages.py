@@ -8,35 +8,46 @@ from collections import Counter
 from collections.abc import Iterable
 from functools import lru_cache
 
-# The languages whose rules were tried on a sentence (tests/text/test_languages.py); any other code works by ICU's rules.
+# Languages whose rules were tried on a sentence (tests/text/test_languages.py); other codes work by ICU's root rules.
 LANGUAGES: dict[str, str] = {
     "af": "afrikaans", "am": "amharic", "ar": "arabic", "az": "azerbaijani", "bg": "bulgarian", "bn": "bengali",
     "ca": "catalan", "cs": "czech", "da": "danish", "de": "german", "el": "greek", "en": "english", "es": "spanish",
-    "et": "estonian", "eu": "basque", "fa": "persian", "fi": "finnish", "fr": "french", "ga": "irish", "gl": "galician",
-    "gu": "gujarati", "he": "hebrew", "hi": "hindi", "hr": "croatian", "hu": "hungarian", "hy": "armenian",
-    "id": "indonesian", "is": "icelandic", "it": "italian", "ja": "japanese", "ka": "georgian", "kk": "kazakh",
-    "km": "khmer", "kn": "kannada", "ko": "korean", "lo": "lao", "lt": "lithuanian", "lv": "latvian", "mk": "macedonian",
-    "ml": "malayalam", "mr": "marathi", "ms": "malay", "my": "burmese", "ne": "nepali", "nl": "dutch", "no": "norwegian",
-    "pa": "punjabi", "pl": "polish", "pt": "portuguese", "ro": "romanian", "ru": "russian", "si": "sinhala",
-    "sk": "slovak", "sl": "slovenian", "sq": "albanian", "sr": "serbian", "sv": "swedish", "sw": "swahili", "ta": "tamil",
-    "te": "telugu", "th": "thai", "tl": "tagalog", "tr": "turkish", "uk": "ukrainian", "ur": "urdu", "uz": "uzbek",
-    "vi": "vietnamese", "zh": "chinese",
+    "et": "estonian", "eu": "basque", "fa": "persian", "fi": "finnish", "fr": "french", "ga": "irish",
+    "gl": "galician", "gu": "gujarati", "he": "hebrew", "hi": "hindi", "hr": "croatian", "hu": "hungarian",
+    "hy": "armenian", "id": "indonesian", "is": "icelandic", "it": "italian", "ja": "japanese", "ka": "georgian",
+    "kk": "kazakh", "km": "khmer", "kn": "kannada", "ko": "korean", "lo": "lao", "lt": "lithuanian",
+    "lv": "latvian", "mk": "macedonian", "ml": "malayalam", "mr": "marathi", "ms": "malay", "my": "burmese",
+    "ne": "nepali", "nl": "dutch", "no": "norwegian", "pa": "punjabi", "pl": "polish", "pt": "portuguese",
+    "ro": "romanian", "ru": "russian", "si": "sinhala", "sk": "slovak", "sl": "slovenian", "sq": "albanian",
+    "sr": "serbian", "sv": "swedish", "sw": "swahili", "ta": "tamil", "te": "telugu", "th": "thai", "tl": "tagalog",
+    "tr": "turkish", "uk": "ukrainian", "ur": "urdu", "uz": "uzbek", "vi": "vietnamese", "zh": "chinese",
 }  # fmt: skip
 
 _CODES_BY_NAME = {name: code for code, name in LANGUAGES.items()}
-_ALIASES = {"cmn": "zh", "zho": "zh", "eng": "en", "deu": "de", "fra": "fr", "jpn": "ja", "nb": "no", "nn": "no", "iw": "he"}
+_ALIASES = {
+    "cmn": "zh",
+    "zho": "zh",
+    "eng": "en",
+    "deu": "de",
+    "fra": "fr",
+    "jpn": "ja",
+    "nb": "no",
+    "nn": "no",
+    "iw": "he",
+}
 _CODE = re.compile(r"[a-z]{2,3}")
 
 # Scripts by the first word of a character's Unicode name, with the language each one suggests.
 _SUGGESTED = {
-    "LATIN": "en", "CJK": "zh", "HIRAGANA": "ja", "KATAKANA": "ja", "HANGUL": "ko", "CYRILLIC": "ru", "ARABIC": "ar",
-    "GREEK": "el", "HEBREW": "he", "DEVANAGARI": "hi", "THAI": "th", "ARMENIAN": "hy", "GEORGIAN": "ka", "BENGALI": "bn",
-    "GUJARATI": "gu", "GURMUKHI": "pa", "TAMIL": "ta", "TELUGU": "te", "KANNADA": "kn", "MALAYALAM": "ml",
-    "SINHALA": "si", "LAO": "lo", "KHMER": "km", "MYANMAR": "my", "ETHIOPIC": "am",
+    "LATIN": "en", "CJK": "zh", "HIRAGANA": "ja", "KATAKANA": "ja", "HANGUL": "ko", "CYRILLIC": "ru",
+    "ARABIC": "ar", "GREEK": "el", "HEBREW": "he", "DEVANAGARI": "hi", "THAI": "th", "ARMENIAN": "hy",
+    "GEORGIAN": "ka", "BENGALI": "bn", "GUJARATI": "gu", "GURMUKHI": "pa", "TAMIL": "ta", "TELUGU": "te",
+    "KANNADA": "kn", "MALAYALAM": "ml", "SINHALA": "si", "LAO": "lo", "KHMER": "km", "MYANMAR": "my",
+    "ETHIOPIC": "am",
 }  # fmt: skip
-_CYRILLIC = "bg kk mk ru sr uk be ky mn tg tt".split()
-_ARABIC = "ar fa ur ps ckb sd ug".split()
-_DEVANAGARI = "hi mr ne sa".split()
+_CYRILLIC = ["bg", "kk", "mk", "ru", "sr", "uk", "be", "ky", "mn", "tg", "tt"]
+_ARABIC = ["ar", "fa", "ur", "ps", "ckb", "sd", "ug"]
+_DEVANAGARI = ["hi", "mr", "ne", "sa"]
 _SCRIPTS: dict[str, frozenset[str]] = {
     **{code: frozenset((script,)) for script, code in _SUGGESTED.items()},
     **{code: frozenset(("CYRILLIC",)) for code in _CYRILLIC},

@@ -28,7 +28,7 @@ _FIRST_WORD = re.compile(r"[^\W_]+")
 _INITIALS = re.compile(r"^(?:[^\W\d_]\.[-‐]?)*[^\W\d_]$")
 _EDGES = _CLOSERS + _OPENERS + "*_-–—/"
 # "am 3. Mai": a number of one or two digits with a full stop is an ordinal.
-_ORDINAL_DOTS = frozenset("de da no fi cs sk hu sl hr sr et lv is tr".split())
+_ORDINAL_DOTS = frozenset(["de", "da", "no", "fi", "cs", "sk", "hu", "sl", "hr", "sr", "et", "lv", "is", "tr"])
 _SURROGATES = re.compile("[\ud800-\udfff]")
 _NEWLINES = "\n\r\x0b\x0c\x1c\x1d\x1e\x85\u2028\u2029"
 # ICU's breaker copies its text; blocks of lines keep memory in proportion to the longest line, not to the document.
@@ -75,7 +75,7 @@ def _blocks(text: str) -> Iterator[Span]:
 
 
 def _candidates(text: str, offset: int, language: str) -> Iterator[Span]:
-    # `.segments()` counts UTF-16 units, wrong for Python after an emoji: the lengths of the pieces are added up instead.
+    # `.segments()` counts UTF-16 units, wrong for Python after an emoji: add up the lengths of the pieces.
     for piece in SentenceBreaker(icu_safe(text), language):
         yield offset, offset + len(piece)
         offset += len(piece)
@@ -152,7 +152,7 @@ def _is_abbreviation(word: str, following: str, first_mark: str, language: str) 
     if following[0].isdigit() and word in BEFORE_NUMBERS.get(language, ()):
         return True
     opens = following.casefold() in ENGLISH_STARTERS if language == "en" else False
-    if first_mark in "\"“«„‘" and not opens:
+    if first_mark in '"“«„‘' and not opens:
         opens = word not in EITHER.get(language, ())
     if _INITIALS.match(word):
         # "It was I. Mary left": the pronoun is no initial. Scripts without case have no initials.

@@ -72,7 +72,7 @@ def tokenizer_for(name: str) -> Tokenizer:
     """The tokenizer of a name or of a language.
 
     Names: `ptb`, `icu` (root rules), `icu:xx`, `rjieba`, `characters`, `whitespace`, `spacy:xx` (extra `text`).
-    Languages, by ISO code or English name: English is `ptb`, Chinese `rjieba`, `und` is `icu`, every other one `icu:xx`.
+    Languages, by ISO code or English name: English is `ptb`, Chinese `rjieba`, `und` is `icu`, all others `icu:xx`.
     Raises `OptionError` for anything else and `MissingExtraError` for spaCy where it is not installed.
     """
     kind, _, argument = name.strip().casefold().partition(":")
@@ -126,7 +126,9 @@ def _spacy(language: str) -> Tokenizer:
         raise OptionError(
             f"spaCy cannot tokenize {language!r} as installed ({str(error).splitlines()[0]}); use icu:{language}"
         ) from error
-    return Tokenizer(f"spacy:{language}", _version("spacy"), language, partial(sentence_spans, language=language), words)
+    return Tokenizer(
+        f"spacy:{language}", _version("spacy"), language, partial(sentence_spans, language=language), words
+    )
 
 
 def _version(package: str | None = None) -> str:

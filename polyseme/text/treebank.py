@@ -13,16 +13,16 @@ from __future__ import annotations
 
 import re
 
-from nltk.tokenize.destructive import NLTKWordTokenizer
+from nltk.tokenize.destructive import NLTKWordTokenizer  # type: ignore[import-untyped]
 
 from polyseme.text.sentences import Span
-from polyseme.text.words import _ADDRESS, _ADDRESS_HINTS
+from polyseme.text.words import ADDRESS, ADDRESS_HINTS
 
 _CHUNK = re.compile(r"\S+")
 _RULES = NLTKWordTokenizer()
 # The commonest shapes need no rules: a word, a word and one mark, a word and 's. Almost all new chunks are of these.
 _SIMPLE = re.compile(r"([^\W_]+(?:-[^\W_]+)*)(?:([,;?!])|(\.)|(['’](?:[sdmSDM]|ll|re|ve)))?")
-_SPLIT_WORDS = frozenset("cannot gimme gonna gotta lemme wanna".split())
+_SPLIT_WORDS = frozenset(["cannot", "gimme", "gonna", "gotta", "lemme", "wanna"])
 _CURLY = re.compile(r"(?<=\w)[’‘ʼ](?=\w)")
 # AT&T, R&D, S&P; #tags and @names; :-) and <3: one word each.
 _WHOLE = re.compile(r"[^\W\d_]+&[^\W\d_]+|[#@]\w+|[:;=8][-o]?[)(DPp/|\\]|<3")
@@ -100,7 +100,7 @@ def _chunk_spans(chunk: str, *, last: bool) -> list[Span]:
 
 def _protected(chunk: str, *, last: bool) -> Span | None:
     """The part of a chunk that is one token although the rules would cut it: addresses, AT&T, a final "U.S."."""
-    if any(hint in chunk for hint in _ADDRESS_HINTS) and (address := _ADDRESS.search(chunk)):
+    if any(hint in chunk for hint in ADDRESS_HINTS) and (address := ADDRESS.search(chunk)):
         return address.span()
     leading = _LEADING.match(chunk)
     start = leading.end() if leading else 0
@@ -121,7 +121,27 @@ def _keeps_stop(word: str) -> bool:
     return word in _KEPT_FINAL or _INNER_DOTS.fullmatch(word) is not None
 
 
-_KEPT_FINAL = frozenset("etc Inc Corp Co Ltd Jr Sr Bros Calif Conn Fla Tenn Tex Okla Nev Colo Minn".split())
+_KEPT_FINAL = frozenset(
+    [
+        "etc",
+        "Inc",
+        "Corp",
+        "Co",
+        "Ltd",
+        "Jr",
+        "Sr",
+        "Bros",
+        "Calif",
+        "Conn",
+        "Fla",
+        "Tenn",
+        "Tex",
+        "Okla",
+        "Nev",
+        "Colo",
+        "Minn",
+    ]
+)
 
 
 def _by_rules(part: str, *, last: bool) -> list[str]:
@@ -129,9 +149,9 @@ def _by_rules(part: str, *, last: bool) -> list[str]:
         return []
     text = _CURLY.sub("'", part)
     if last:
-        return _RULES.tokenize(text)
+        return list(_RULES.tokenize(text))
     # A word after it keeps the rules for the end of a sentence from acting here.
-    return _RULES.tokenize(text + " x")[:-1]
+    return list(_RULES.tokenize(text + " x")[:-1])
 
 
 def _align(part: str, tokens: list[str]) -> list[Span]:

@@ -6,9 +6,11 @@ together they cover every character that is not white space (format marks such a
 
 from __future__ import annotations
 
+import importlib
 import re
 from collections.abc import Callable
 from functools import cache
+from typing import Any
 
 import rjieba
 from icu4py.breakers import WordBreaker
@@ -20,17 +22,17 @@ WordSpans = Callable[[str], list[Span]]
 _CHUNK = re.compile(r"\S+")
 _SPACED = re.compile(r"[^ \t\r\n]+")
 # Addresses stay whole; a closing mark at their end does not belong to them.
-_ADDRESS = re.compile(
+ADDRESS = re.compile(
     r"(?:(?:https?|ftp)://|www\.)[^\s<>\"“”「」（）]+[^\s<>\"“”「」（）.,;:!?'’)\]…。，]"
     r"|[\w.+-]+@[\w-]+(?:\.[\w-]+)*\.[^\W\d_]{2,}"
 )
-_ADDRESS_HINTS = ("://", "www.", "@")
+ADDRESS_HINTS = ("://", "www.", "@")
 
 
 def _addresses(text: str) -> list[Span]:
-    if not any(hint in text for hint in _ADDRESS_HINTS):
+    if not any(hint in text for hint in ADDRESS_HINTS):
         return []
-    return [match.span() for match in _ADDRESS.finditer(text)]
+    return [match.span() for match in ADDRESS.finditer(text)]
 
 
 def whitespace_spans(text: str) -> list[Span]:
@@ -117,9 +119,7 @@ def _dotted(text: str, last: Span, start: int, end: int, length: int) -> bool:
     return "." in word and all(len(part) <= 2 and part.isalpha() for part in word.split("."))
 
 
-def _clitics(
-    text: str, spans: list[Span], elision: re.Pattern[str], inversion: re.Pattern[str] | None
-) -> list[Span]:
+def _clitics(text: str, spans: list[Span], elision: re.Pattern[str], inversion: re.Pattern[str] | None) -> list[Span]:
     cut: list[Span] = []
     for start, end in spans:
         while match := elision.match(text, start, end):
@@ -174,8 +174,7 @@ def character_spans(text: str) -> list[Span]:
 @cache
 def spacy_spans(language: str) -> WordSpans:
     """The blank spaCy pipeline of a language; raises what `import spacy` or `spacy.blank` raise."""
-    import spacy
-
+    spacy: Any = importlib.import_module("spacy")
     pipeline = spacy.blank(language)
     pipeline.max_length = 1 << 40
 
@@ -184,5 +183,3 @@ def spacy_spans(language: str) -> WordSpans:
         return [(t.idx, t.idx + len(t.text)) for t in pipeline.make_doc(text) if not t.is_space]
 
     return spans
-
-
