@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from polyseme.store import safetensors_file
-from polyseme.store.columns import blocks
+from polyseme.store.columns import blocks, cut_strings
 from polyseme.store.layout import Header, StoreLayout
 from polyseme.store.partial import PartialFolder, sync_file
 
@@ -39,18 +39,36 @@ class RawColumns:
 
     def __init__(self, partial: PartialFolder, header: Header) -> None:
         self.header = header
+        self._columns: dict[str, npt.NDArray[Any]] = {}
         self._paths = {name: partial.file(name) for name in header.layout.columns}
         self.values_path = partial.file("values")
         self._values = self.values_path.open("rb", buffering=0)
 
     def column(self, name: str) -> npt.NDArray[Any]:
         """A flat column as a memory map. *Shape:* (n,), or (n_tokens, 2) for `character_offsets`."""
+        if name not in self._columns:
+            self._columns[name] = self._mapped(name)
+        return self._columns[name]
+
+    def _mapped(self, name: str) -> npt.NDArray[Any]:
         path, dtype = self._paths[name], self.header.layout.columns[name]
         if not path.stat().st_size:
             column: npt.NDArray[Any] = np.empty(0, dtype=dtype)
         else:
             column = np.memmap(path, dtype=dtype, mode="r")
         return column.reshape(-1, 2) if name == "character_offsets" else column
+
+    def strings(self, kind: str, start: int, stop: int) -> tuple[str, ...]:
+        """The words (`kind` "token") or ids ("id") number `start` to `stop`."""
+        return cut_strings(self.column(f"{kind}_bytes"), self.column(f"{kind}_offsets")[start : stop + 1])
+
+    def sentences(self) -> Iterator[tuple[int, int, int]]:
+        """Number, first row and end row of each sentence."""
+        if self.header.layout.pooled:
+            yield from ((i, i, i + 1) for i in range(self.header.n_sentences))
+            return
+        bounds = self.column("sentence_offsets")
+        yield from ((i, int(bounds[i]), int(bounds[i + 1])) for i in range(self.header.n_sentences))
 
     def blocks(self, start: int, stop: int) -> Iterator[tuple[int, npt.NDArray[np.floating]]]:
         """Rows `start:stop` in blocks of bounded size, each with its first row. *Shape:* (rows, L, W)."""
@@ -59,13 +77,14 @@ class RawColumns:
             # read, not mapped: mapped pages would count as this process's memory until they are needed elsewhere
             block = np.empty((last - first, layout.n_layers, layout.width), dtype=layout.numpy_dtype)
             self._values.seek(first * layout.row_bytes)
-            _read_into(self._values, memoryview(block).cast("B"))
+            _read_into(self._values, block.data.cast("B"))
             yield first, block
 
     def __enter__(self) -> RawColumns:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self._columns = {}
         self._values.close()
 
 

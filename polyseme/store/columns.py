@@ -7,6 +7,7 @@ Sentence `i` owns tokens `sentence_offsets[i] : sentence_offsets[i + 1]`; token 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from itertools import pairwise
 from typing import Any, Protocol, cast
 
 import numpy as np
@@ -146,19 +147,30 @@ def _check_offsets(name: str, offsets: npt.NDArray[Any], end: int) -> None:
 
 
 def cut_strings(text: ByteArray, offsets: IntArray) -> tuple[str, ...]:
-    """The strings between consecutive offsets. Raises `InputError` when offsets fall, leave `text`, or cut a character."""
+    """The strings between consecutive offsets.
+
+    Raises `InputError` when offsets fall, leave `text` or cut a character.
+    """
     bounds = offsets.tolist()
     start, stop = bounds[0], bounds[-1]
     if not 0 <= start <= stop <= len(text):
         raise InputError(f"token or id offsets {start}:{stop} lie outside its {len(text)} bytes of text")
-    data = text[start:stop].tobytes()
-    pairs = zip(bounds[:-1], bounds[1:], strict=True)
-    if any(left > right or left < start or right > stop for left, right in zip(bounds[:-1], bounds[1:], strict=True)):
+    if any(left > right for left, right in pairwise(bounds)):
         raise InputError("token or id offsets do not rise")
+    data = text[start:stop].tobytes()
     try:
-        return tuple(data[left - start : right - start].decode("utf-8") for left, right in pairs)
+        return tuple(data[left - start : right - start].decode("utf-8") for left, right in pairwise(bounds))
     except UnicodeDecodeError as error:
         raise InputError(f"a token or id is not valid UTF-8 ({error})") from error
+
+
+def joined(source: Source) -> tuple[FloatArray, IntArray]:
+    """`Source.flat` of a format that keeps sentences apart: everything is loaded."""
+    layout = source.header.layout
+    parts = [source.values(sentence) for sentence in range(source.header.n_sentences)]
+    nothing = np.empty((0, layout.n_layers, layout.width), dtype=layout.numpy_dtype)
+    bounds = np.cumsum([0, *(len(part) for part in parts)], dtype=np.int64)
+    return np.concatenate([nothing, *parts]), bounds
 
 
 def blocks(start: int, stop: int, row_bytes: int) -> Iterator[tuple[int, int]]:

@@ -1,6 +1,6 @@
 """What a file of embeddings holds: its columns, the header that every format carries, and the disk space it takes.
 
-Legend: `N` sentences, `R` rows of values (one a token, or one a sentence when pooled), `L` layers, `W` width of a layer.
+Legend: `N` sentences, `R` rows of values (one a token, or one a sentence when pooled), `L` layers, `W` width.
 """
 
 from __future__ import annotations
@@ -17,6 +17,9 @@ import numpy as np
 import numpy.typing as npt
 
 from polyseme.errors import InputError, OptionError, OutputError
+
+IntArray = npt.NDArray[np.int64]
+ByteArray = npt.NDArray[np.uint8]
 
 FORMATS = ("safetensors", "arrow", "h5", "h5-classic", "parquet", "npz", "tsv")
 DTYPES = ("float16", "float32")
@@ -189,8 +192,7 @@ def required_bytes(layout: StoreLayout, *, n_tokens: int, n_sentences: int, toke
 
     Safetensors values are written straight into what becomes the file; every other format is assembled from a raw copy.
     """
-    counts = {"n_tokens": n_tokens, "n_sentences": n_sentences, "token_bytes": token_bytes}
-    final = output_bytes(layout, **counts)
+    final = output_bytes(layout, n_tokens=n_tokens, n_sentences=n_sentences, token_bytes=token_bytes)
     raw = (n_sentences if layout.pooled else n_tokens) * layout.row_bytes
     sidecars = final - raw if layout.format == "safetensors" else 64 * n_sentences + _BYTES_A_TOKEN * n_tokens
     return final + max(0, sidecars) + (0 if layout.format == "safetensors" else raw)
@@ -212,7 +214,3 @@ def check_space(path: str | Path, needed: int) -> None:
             f"{path}: about {needed:,} bytes are needed and {free:,} are free; "
             "free some space, or choose another place, float16, fewer layers or pooling"
         )
-
-
-IntArray = npt.NDArray[np.int64]
-ByteArray = npt.NDArray[np.uint8]

@@ -32,12 +32,14 @@ _DAMAGE: tuple[type[Exception], ...] = (
     LookupError,
     AttributeError,
     RuntimeError,
-    OverflowError,
+    ArithmeticError,
     MemoryError,
     struct.error,
     zipfile.BadZipFile,
     zipfile.LargeZipFile,
 )
+
+_PANDAS_COLUMNS = ("sentence", "position", "token", "start", "end", "vector")
 
 
 class StoredEmbeddings(Sequence[Embedding]):
@@ -118,14 +120,15 @@ class StoredEmbeddings(Sequence[Embedding]):
 
         values, sentence_offsets = self.numpy()
         if isinstance(values, np.memmap) or not values.flags.writeable:
-            # torch warns about read-only memory; a private map of the same pages is writable, and shares them until then
+            # torch warns about read-only memory; a private map of the same pages may be written, and shares them
             values = _writable_map(values)
         return torch.from_numpy(values), torch.from_numpy(np.array(sentence_offsets, dtype=np.int64))
 
     def pandas(self) -> pandas.DataFrame:
         """One row a word: sentence, position, token, start, end, vector (width,), or (n_layers, width) for several.
 
-        `start` and `end` are absent when no offsets were stored. Loads everything. Raises `MissingExtraError` without pandas.
+        `start` and `end` are absent when no offsets were stored. Loads everything. Raises `MissingExtraError` without
+        pandas.
         """
         try:
             import pandas
@@ -165,7 +168,8 @@ class StoredEmbeddings(Sequence[Embedding]):
 
     def __repr__(self) -> str:
         what = "pooled" if self.pooled else f"{self.n_tokens} tokens"
-        return f"StoredEmbeddings({str(self.path)!r}: {self.n_sentences} sentences, {what}, {self.n_layers} x {self.width})"
+        shape = f"{self.n_layers} x {self.width} {self.dtype}"
+        return f"StoredEmbeddings({str(self.path)!r}: {self.n_sentences} sentences, {what}, {shape})"
 
     def _open(self) -> Source:
         if self._source is None:
@@ -193,7 +197,7 @@ class StoredEmbeddings(Sequence[Embedding]):
 
 
 def read_embeddings(path: str | Path) -> StoredEmbeddings:
-    """Open a file written by `EmbeddingWriter`, or an HDF5 file of one data set a sentence, as AllenNLP and bilm-tf write.
+    """Open a file written by `EmbeddingWriter`, or an HDF5 file of one data set a sentence (AllenNLP, bilm-tf).
 
     The format is recognised by the contents. Raises `InputError` when the file is missing, unfinished, damaged or of no
     known format, `MissingExtraError` when Arrow or Parquet cannot be read here.
@@ -259,5 +263,6 @@ def reading(path: Path) -> Iterator[None]:
 
 def _writable_map(values: FloatArray) -> FloatArray:
     if isinstance(values, np.memmap) and values.filename is not None and values.size:
-        return np.memmap(values.filename, dtype=values.dtype, mode="c", offset=values.offset, shape=values.shape)
+        dtype: np.dtype[np.floating] = values.dtype
+        return np.memmap(values.filename, dtype=dtype, mode="c", offset=values.offset, shape=values.shape)
     return np.array(values)

@@ -1,7 +1,7 @@
 """Embeddings in one safetensors file: `values` (R, L, W), then the flat columns.
 
-The values are written once, straight into what becomes the file: its first bytes are kept free for the header, which the
-format allows to end in spaces, and the small columns follow at the end.
+The values are written once, straight into what becomes the file: its first bytes are kept free for the header, which
+the format allows to end in spaces, and the small columns follow at the end.
 """
 
 from __future__ import annotations

@@ -54,14 +54,14 @@ class EmbeddingWriter:
     ) -> None:
         """Open `path` for writing.
 
-        `format`: one of `FORMATS`; by default what the suffix of `path` says. `metadata`: plain JSON stored in the file.
+        `format`: one of `FORMATS`; by default what the suffix of `path` says. `metadata`: plain JSON stored in it.
         `fingerprint`: plain JSON of all that the result depends on (inputs, model, options, block plan); a resumed run
         must give the same. `tokens`, `offsets`, `ids`, `documents`: which columns to store. `expected_bytes`: what
         `required_bytes` says, checked against the free space now and named when the disk fills up.
 
-        Raises `OptionError` for options out of range; `OutputError` when `path` exists (unless `overwrite`), an unfinished
-        run lies there (unless `resume`), another process writes it or space is short; `ResumeError` when the unfinished
-        run differs from this one, naming the first difference.
+        Raises `OptionError` for options out of range; `OutputError` when `path` exists (unless `overwrite`), an
+        unfinished run lies there (unless `resume`), another process writes it or space is short; `ResumeError` when the
+        unfinished run differs from this one, naming the first difference.
         """
         self.path = Path(path)
         chosen = choose_format(self.path, format)
