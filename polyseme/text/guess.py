@@ -53,8 +53,9 @@ _CANDIDATES: tuple[tuple[str, Callable[[str], float], float], ...] = (
     ("cp1255", _share(_HEBREW), 0.75),
     ("cp1256", _share(_ARABIC), 0.75),
     ("cp874", _share(_THAI), 0.65),
-    ("cp1250", _share(_CENTRAL), 0.99),
+    # The first of equals wins: what both Latin code pages explain is called cp1252.
     ("cp1252", _share(_WESTERN), 0.95),
+    ("cp1250", _share(_CENTRAL), 0.95),
 )
 
 

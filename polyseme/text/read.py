@@ -43,7 +43,7 @@ class ReadReport:
 
     `lines`: lines of text files, rows of Parquet. `empty_lines`: blank lines and records without text.
     `bytes_replaced`, `lines_replaced`, `lines_skipped`: what `encoding_errors` cost. `passed_over`: files in
-    directories left out for their ending. `hard_wrapped_share`: of the plain-text files, as a share of their sampled lines (0..1).
+    directories left out for their ending. `hard_wrapped_share`: of the sampled lines of plain-text files (0..1).
     """
 
     files: int = 0
@@ -241,8 +241,9 @@ def read_documents(
     A document is a line of plain text, or with `unit="document"` the lines up to a blank one, or with `unwrap` a
     paragraph of hard-wrapped lines; of the other formats always a record. Blank ones are counted, not given.
     A byte-order mark wins over `encoding`. `encoding_errors`: "replace" puts U+FFFD, "skip" leaves the line out.
-    `text_column` may be left out where a column is called "text" or only one holds text; where it is given, standard input is read as JSON lines. `command` is repeated in the
-    message about undecodable bytes, with the encoding that seems right.
+    `text_column` may be left out where a column is called "text" or only one holds text; where it is given, standard
+    input is read as JSON lines. `command` is repeated in the message about undecodable bytes, with the encoding that
+    seems right.
     Raises `OptionError` and, for missing files, `InputError` at once; `InputError` and `DecodeError` while reading.
     """
     _check("encoding_errors", encoding_errors, ("strict", "replace", "skip"))
