@@ -117,8 +117,8 @@ class TransformerStack(nn.Module):
             raise OptionError("a Transformer has no state: every sentence starts afresh")
         if x.size(1) > self.context:
             raise TooLongError(
-                f"a sentence has {x.size(1)} tokens with its boundaries, this Transformer reads at most {self.context}; "
-                "split the sentence, or use an LSTM model, which reads any length"
+                f"a sentence has {x.size(1)} tokens with its boundaries; this Transformer reads {self.context} "
+                "at most: split the sentence, or use an LSTM model, which reads any length"
             )
         steps = torch.arange(x.size(1), device=x.device)
         real = steps < lengths.unsqueeze(1)  # Shape: (B, T)
