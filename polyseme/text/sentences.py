@@ -25,6 +25,10 @@ _CLOSERS = "\"'”’»)]}」』）】》〉›"
 _OPENERS = "「『（【《〈“‘«([{„‚"
 _LAST_WORD = re.compile(r"(\S+)\.[" + re.escape(_CLOSERS) + r"]*$")
 _FIRST_WORD = re.compile(r"[^\W_]+")
+_SMALL_START = re.compile(
+    r"([a-z]{3,}|\d)([.]\)?)\s+(?=(?:i|we|you|he|she|they|it|this|that|there|the|my|your|his|her|our|if|so|but|what|when|how|why"
+    r"|please|thanks|let|do|is|are|can|just)\b(?![.)]))"
+)
 _INITIALS = re.compile(r"^(?:[^\W\d_]\.[-‐]?)*[^\W\d_]$")
 _EDGES = _CLOSERS + _OPENERS + "*_-–—/"
 # "am 3. Mai": a number of one or two digits with a full stop is an ordinal.
@@ -45,7 +49,7 @@ def sentence_spans(text: str, language: str) -> list[Span]:
     spans: list[Span] = []
     for start, end in _blocks(text):
         spans += _joined(text, _candidates(text[start:end], start, language), language)
-    return spans
+    return [part for span in spans for part in _uncapitalised(text, span)] if language == "en" else spans
 
 
 def line_spans(text: str) -> list[Span]:
@@ -132,12 +136,24 @@ def _belongs(text: str, previous: Span, span: Span, language: str) -> bool:
         # Nothing but marks: closing quotes and brackets, a second "!" ... belong to what was said before them.
         return not any(mark in _OPENERS for mark in text[span[0] : span[1]])
     if first.group()[0].islower() and not text[span[0]].isdigit():
-        return _starts_plainly(text, span[0], first.start()) or text[previous[1] - 1] != "."
+        # '"No!" he said' goes on; "really? no" does not.
+        return _starts_plainly(text, span[0], first.start()) and text[previous[1] - 1] not in "!?"
     last = _LAST_WORD.search(text, max(previous[0], previous[1] - 40), previous[1])
     if last is None:
         return False
     word = last.group(1).lstrip(_EDGES).casefold()
     return _is_abbreviation(word, first.group(), text[span[0]], language)
+
+
+def _uncapitalised(text: str, span: Span) -> Iterator[Span]:
+    """Cuts "it was fun. i liked it": ICU sees no end before a small letter, but hardly anything else ends in a word."""
+    start, end = span
+    for match in _SMALL_START.finditer(text, start, end):
+        word = match[1].casefold()
+        if word not in TITLES["en"] and word not in EITHER["en"]:
+            yield start, match.end(2)
+            start = match.end()
+    yield start, end
 
 
 def _starts_plainly(text: str, start: int, word: int) -> bool:

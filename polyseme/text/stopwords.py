@@ -9,7 +9,7 @@ from typing import Any
 from polyseme.errors import OptionError
 
 # Pronouns, articles, prepositions, conjunctions, auxiliaries and a few adverbs; then the pieces into which Penn Treebank
-# rules cut contractions. (stopwordsiso's English list has 1,298 entries, among them "computer", "invention" and "www".)
+# rules cut contractions. (stopwordsiso's English list has 1,298 entries, with "computer", "invention" and "www".)
 _ENGLISH = """
 i me my myself mine we us our ours ourselves you your yours yourself yourselves he him his himself she her hers herself
 it its itself they them their theirs themselves one oneself what which who whom whose this that these those

@@ -26,7 +26,9 @@ _SPLIT_WORDS = frozenset(["cannot", "gimme", "gonna", "gotta", "lemme", "wanna"]
 _CURLY = re.compile(r"(?<=\w)[’‘ʼ](?=\w)")
 # AT&T, R&D, S&P; #tags and @names; :-) and <3: one word each.
 _WHOLE = re.compile(r"[^\W\d_]+&[^\W\d_]+|[#@]\w+|[:;=8][-o]?[)(DPp/|\\]|<3")
-_MARKS = re.compile(r"(…+|[€£¥₹。，！？；：、（）「」『』《》•·†©®™°|]|(?<=[^\W\d_])/(?=[^\W\d_]))")
+_MARKS = re.compile(
+    r"(…+|[!?]{2,}|\*{2,}|={2,}|_{2,}|-{3,}|[€£¥₹。，！？；：、（）「」『』《》•·†©®™°|]|(?<=[^\W\d_])/(?=[^\W\d_]))"
+)
 _LEADING = re.compile(r"^[\"“”‘’'`(\[{<«]+")
 _TRAILING = re.compile(r"[\"“”‘’')\]}>»,;:!?…]+$")
 _CLOSING = re.compile(r"[\"”’'»)\]}>]+$")
@@ -90,10 +92,15 @@ def _chunk_spans(chunk: str, *, last: bool) -> list[Span]:
         return [*before, (start, end), *((end + a, end + b) for a, b in after)]
     spans: list[Span] = []
     start = 0
-    parts = [part for part in _MARKS.split(chunk) if part]
+    # Splitting by one group gives what lies between the marks at even places, the marks at odd ones.
+    parts = _MARKS.split(chunk)
     for number, part in enumerate(parts):
-        is_last = last and number == len(parts) - 1
-        spans += [(start + a, start + b) for a, b in _align(part, _by_rules(part, last=is_last))]
+        if number % 2:
+            spans.append((start, start + len(part)))
+        elif part:
+            # After the last part only closing marks may follow: "wait...!!!"
+            is_last = last and not "".join(parts[number + 2 :])
+            spans += [(start + a, start + b) for a, b in _align(part, _by_rules(part, last=is_last))]
         start += len(part)
     return spans
 
