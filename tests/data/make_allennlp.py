@@ -17,7 +17,7 @@ import make_common as common
 import numpy as np
 import torch
 
-common.stand_in_for_torchvision()
+common.prepare_allennlp()
 from allennlp.modules.elmo import Elmo, batch_to_ids  # noqa: E402
 
 SEED = 20181802

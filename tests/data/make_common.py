@@ -46,12 +46,22 @@ def save_expected(folder: Path, arrays: dict[str, list[np.ndarray]], about: dict
     (folder / f"{name}.json").write_text(text, encoding="utf-8")
 
 
-def stand_in_for_torchvision() -> None:
-    """AllenNLP 2.10.1 imports torchvision for images only; ELMo needs none of it. Call before importing allennlp."""
-    import transformers  # noqa: F401  (looks for torchvision itself, so it must come before the stand-ins)
+def prepare_allennlp() -> None:
+    """Call before importing allennlp 2.10.1, which imports what ELMo does not need and current packages do not have."""
+    import torch
+    import transformers  # looks for torchvision itself, so it must come before the stand-ins
 
+    type(transformers).AdamW = torch.optim.AdamW  # on the class: the lazy module is made anew on the way
     for name in ("torchvision", "torchvision.ops", "torchvision.ops.boxes", "torchvision.transforms"):
         sys.modules[name] = types.ModuleType(name)
+
+
+def spare_spacy_models() -> None:
+    """An archive's reader asks for spaCy's en_core_web_sm, which tokenizes text that we never give it."""
+    import spacy
+    from allennlp.data.tokenizers import spacy_tokenizer
+
+    spacy_tokenizer.get_spacy_model = lambda *_, **__: spacy.blank("en")
 
 
 def versions(*packages: str) -> dict[str, str]:
