@@ -24,6 +24,7 @@ FLOORS: list[set[str]] = [
     {"nn"},
     {"bilm", "fetch"},
     {"formats", "store", "static"},
+    {"settle"},
     {"embedder", "elmo", "train"},
     {"tasks", "insight", "search", "scale", "hub"},
     {"cli", "serve"},
