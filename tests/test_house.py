@@ -25,6 +25,8 @@ FLOORS: list[set[str]] = [
     {"bilm", "fetch"},
     {"formats", "store", "static"},
     {"settle"},
+    {"encoder", "settle", "batching"},
+    {"engine"},
     {"embedder", "elmo", "train"},
     {"tasks", "insight", "search", "scale", "hub"},
     {"cli", "serve"},
