@@ -13,9 +13,11 @@ import torch
 from torch import Tensor, nn
 
 from polyseme.errors import OptionError
-from polyseme.nn.norm import StandardNorm
 
 ACTIVATIONS = {"relu": torch.relu, "tanh": torch.tanh}
+# AllenNLP (`modules/layer_norm.py`) divides by the biased standard deviation + 1e-13 (1e-6 before version 1.0); torch
+# adds under the root. This is as good as none wherever a row varies at all, and keeps a constant row's slope finite.
+NORM_EPSILON = 1e-12
 
 
 @dataclass(frozen=True)
@@ -91,7 +93,7 @@ class CharCNN(nn.Module):
         )
         self.highways = nn.ModuleList(Highway(width) for _ in range(config.n_highway))
         self.projection = nn.Linear(config.n_filters, projection_size) if location != "none" else None
-        self.norm = StandardNorm(projection_size) if config.layer_norm else None
+        self.norm = nn.LayerNorm(projection_size, eps=NORM_EPSILON) if config.layer_norm else None
 
     def forward(self, characters: Tensor) -> Tensor:
         """*Shape:* (N, C) int -> (N, P)."""

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from polyseme.errors import OptionError, TooLongError
-from polyseme.nn.norm import StandardNorm
+from polyseme.nn.char_cnn import NORM_EPSILON
 
 
 @dataclass(frozen=True)
@@ -58,10 +58,10 @@ class TransformerLayer(nn.Module):
     def __init__(self, size: int, config: TransformerConfig, dropout: float) -> None:
         super().__init__()
         self.n_heads, self.dropout = config.n_heads, dropout
-        self.attention_norm = StandardNorm(size)
+        self.attention_norm = nn.LayerNorm(size, eps=NORM_EPSILON)
         self.query, self.key = nn.Linear(size, size), nn.Linear(size, size)
         self.value, self.output = nn.Linear(size, size), nn.Linear(size, size)
-        self.feed_forward_norm = StandardNorm(size)
+        self.feed_forward_norm = nn.LayerNorm(size, eps=NORM_EPSILON)
         self.expand = nn.Linear(size, config.inner_size)
         self.contract = nn.Linear(config.inner_size, size)
         for linear in (self.query, self.key, self.value, self.output, self.expand, self.contract):
@@ -106,7 +106,7 @@ class TransformerStack(nn.Module):
             )
         self.backward, self.context, self.dropout = backward, config.context, dropout
         self.layers = nn.ModuleList(TransformerLayer(size, config, dropout) for _ in range(n_layers))
-        self.norm = StandardNorm(size)
+        self.norm = nn.LayerNorm(size, eps=NORM_EPSILON)
 
     def forward(self, x: Tensor, lengths: Tensor, state: None = None) -> tuple[list[Tensor], None]:
         """Each layer's output, zero beyond a row's length. *Shape:* (B, T, P), (B,) -> L x (B, T, P).
