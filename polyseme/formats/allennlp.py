@@ -26,7 +26,7 @@ import torch
 from torch import Tensor
 
 from polyseme.bilm import BiLMConfig
-from polyseme.errors import DamagedModelError, UnknownFormatError, UnsupportedModelError
+from polyseme.errors import DamagedModelError, InputError, UnknownFormatError, UnsupportedModelError
 from polyseme.formats.model import REFETCH, Model, ModelCard, assemble, damage_named
 from polyseme.nn.char_cnn import CharCNNConfig
 from polyseme.text.chars import SENTENCE_END, SENTENCE_START, Characters
@@ -95,7 +95,7 @@ def read(path: Path) -> Model:
         if not isinstance(options, dict) or "lstm" not in options:
             raise DamagedModelError(f"{options_file}: has no 'lstm' section, so these are not the options of an ELMo")
     with damage_named(weights_file, "reading the weights"), h5py.File(weights_file, "r") as weights:
-        vocabulary = _vocabulary(weights_file.parent)
+        vocabulary = _vocabulary(weights_file.parent, required=not options.get("char_cnn"))
         if options.get("char_cnn"):
             config = _config(options, _char_cnn(options["char_cnn"], _shape(weights, "char_embed", weights_file)))
             tensors, words = _char_tensors(weights, config, weights_file), None
@@ -360,6 +360,14 @@ def _same_stem(files: list[Path], partner: Path, word: str) -> list[Path]:
     ] or files
 
 
-def _vocabulary(folder: Path) -> Vocabulary | None:
+def _vocabulary(folder: Path, *, required: bool) -> Vocabulary | None:
+    """The word list beside the weights. A model that reads characters works without one, or with a broken one."""
     files = sorted(folder.glob("*vocab*.txt"))
-    return Vocabulary.load(files[0]) if len(files) == 1 else None
+    if len(files) != 1:
+        return None
+    try:
+        return Vocabulary.load(files[0])
+    except InputError:
+        if required:
+            raise
+        return None

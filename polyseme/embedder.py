@@ -1,0 +1,310 @@
+"""`load` a model, `embed` sentences: the path that most users take.
+
+    raw text --tokenizer--> tokens --distinct sentences--> batches by length --engine--> one Embedding a sentence
+
+A sentence's vectors depend on the sentence and the model only (`state="settled"` or `"zero"`): not on its neighbours, the
+batch, earlier calls, threads. `state="carry"` reproduces the published systems, where they do.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, fields
+from itertools import chain
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from polyseme.batching import plan, rows_in_order
+from polyseme.embedding import Embedding, FloatArray
+from polyseme.engine import Batch, Engine, States, with_boundaries
+from polyseme.errors import InputError, OptionError
+from polyseme.fetch import resolve
+from polyseme.formats.folder import open_model
+from polyseme.formats.model import Model
+from polyseme.nn.lstm import LSTMStack, LSTMState
+from polyseme.nn.packed import default_kernel
+from polyseme.settle import settled_states
+from polyseme.text.languages import suggest_language
+from polyseme.text.tokenize import Sentence, Tokenizer, tokenizer_for
+
+STATES = ("settled", "zero", "carry")
+MAX_TOKENS = 2048
+CACHE_WORDS = 100_000
+
+
+@dataclass
+class Counts:
+    """What an embedder has read so far; nothing that was lost is silent.
+
+    `cut_words`: running words of which the model saw only the beginning. `unknown_words`: running words outside the
+    word table of a model that has one. `repeated_sentences`: computed once, returned several times.
+    """
+
+    sentences: int = 0
+    tokens: int = 0
+    repeated_sentences: int = 0
+    cut_words: int = 0
+    unknown_words: int = 0
+
+    def add(self, other: Counts) -> None:
+        """Adds another reading's figures to these."""
+        for field in fields(self):
+            setattr(self, field.name, getattr(self, field.name) + getattr(other, field.name))
+
+
+def load(
+    source: str | Path,
+    *,
+    state: str | None = None,
+    device: str = "cpu",
+    threads: int | None = None,
+    max_tokens: int = MAX_TOKENS,
+    cache_words: int = CACHE_WORDS,
+    kernel: str | None = None,
+) -> Embedder:
+    """Opens any published ELMo: a folder, weight file, archive, zip, URL or hub id.
+
+    `state`: "settled" (default), "zero" or "carry" (see DESIGN in the docs); a Transformer has none. `threads`: cores to
+    use, torch's own number by default; vectors do not depend on it. `max_tokens`: tokens computed together. `cache_words`:
+    distinct words whose context-free vectors are kept. `kernel`: "torch" or "onednn"; by default what suits the CPU.
+
+    Raises `UnknownFormatError`, `DamagedModelError`, `UnsupportedModelError`, `NotConvergedError`, `OptionError`.
+    """
+    model = open_model(resolve(source))
+    return Embedder(
+        model,
+        state=state,
+        device=device,
+        threads=threads,
+        max_tokens=max_tokens,
+        cache_words=cache_words,
+        kernel=kernel,
+    )
+
+
+class Embedder:
+    """A model made ready to embed. Not for use from several threads at once; it uses several itself."""
+
+    def __init__(
+        self,
+        model: Model,
+        *,
+        state: str | None = None,
+        device: str = "cpu",
+        threads: int | None = None,
+        max_tokens: int = MAX_TOKENS,
+        cache_words: int = CACHE_WORDS,
+        kernel: str | None = None,
+    ) -> None:
+        if max_tokens < 1:
+            raise OptionError(f"max_tokens must be at least 1, was: {max_tokens}")
+        recurrent = isinstance(model.bilm.forward_layers, LSTMStack)
+        if state is not None and not recurrent:
+            raise OptionError(f"state={state!r} was given, but a Transformer carries no state; leave the option out")
+        if state not in (None, *STATES):
+            raise OptionError(f"state must be one of {', '.join(STATES)}, was: {state!r}")
+        self.state = (state or "settled") if recurrent else "none"
+        self.device = _device(device)
+        self.kernel = kernel or (default_kernel() if self.device.type == "cpu" else "torch")
+        self.threads = threads or (torch.get_num_threads() if self.device.type == "cpu" else 1)
+        self.max_tokens = max_tokens
+        self.model = model
+        self.model.bilm.to(self.device)
+        self.engine = Engine(model, self.kernel, self.threads, cache_words)
+        self.counts = Counts()
+        self.initial = self._initial()
+        self._carried: States | None = None
+
+    @property
+    def width(self) -> int:
+        """2P, the size of one word's vector in one layer."""
+        return self.model.bilm.config.width
+
+    @property
+    def n_layers(self) -> int:
+        """L + 1: the context-free layer and those above it."""
+        return self.model.bilm.config.n_layers + 1
+
+    def embed(self, sentences: Sequence[Sequence[str]], *, batch_size: int | None = None) -> list[Embedding]:
+        """One `Embedding` a sentence, in input order; the sentences are lists of words.
+
+        `batch_size`: sentences computed together at most. With `state="carry"` it is needed, and sentence i of a batch
+        goes on from where sentence i of the batch before ended, also from call to call (`reset` forgets).
+
+        Raises `OptionError` for a string where a list of words belongs, `TooLongError` (Transformers only).
+        """
+        given = [_checked(sentence, place) for place, sentence in enumerate(sentences)]
+        if batch_size is not None and batch_size < 1:
+            raise OptionError(f"batch_size must be at least 1, was: {batch_size}")
+        if self.state == "carry":
+            if batch_size is None:
+                raise OptionError(
+                    'state="carry" needs batch_size: row i of a batch goes on from row i of the one before'
+                )
+            layers = list(self._carry(given, batch_size))
+            self._count(given, given)
+            return [Embedding(tokens, _numpy(value)) for tokens, value in zip(given, layers, strict=True)]
+        distinct = list(dict.fromkeys(given))
+        arrays = dict(zip(distinct, map(_numpy, self._independent(distinct, batch_size)), strict=True))
+        self._count(given, distinct)
+        return [Embedding(tokens, arrays[tokens]) for tokens in given]
+
+    def embed_text(self, text: str, *, language: str | None = None) -> list[Embedding]:
+        """Raw text -> one `Embedding` a sentence, with the character offsets of each word.
+
+        The model's own tokenizer is used where it names one, otherwise that of `language`, otherwise that of the
+        language the script suggests. Raises `OptionError` under `state="carry"`, which needs batches of given rows.
+        """
+        if self.state == "carry":
+            raise OptionError('embed_text cannot carry state from sentence to sentence; use state="settled" or embed()')
+        sentences = self.sentences(text, language=language)
+        embedded = self.embed([sentence.tokens for sentence in sentences])
+        return [
+            Embedding(each.tokens, each.layers, sentence.offsets)
+            for each, sentence in zip(embedded, sentences, strict=True)
+        ]
+
+    def sentences(self, text: str, *, language: str | None = None) -> list[Sentence]:
+        """The sentences of `text` as the model wants them (see `embed_text`)."""
+        return self.tokenizer(text, language=language).sentences(text)
+
+    def tokenizer(self, sample: str, *, language: str | None = None) -> Tokenizer:
+        """The tokenizer for text like `sample`."""
+        return tokenizer_for(language or self.model.text.tokenizer or suggest_language(sample))
+
+    def reset(self) -> None:
+        """Forgets the carried state."""
+        self._carried = None
+
+    # --- the three ways of starting a sentence
+
+    def _initial(self) -> States | None:
+        """The state that every sentence starts from: one row."""
+        if self.state == "none":
+            return None
+        if self.state == "settled":
+            states = self.model.settled or settled_states(self.model)[0]
+        else:
+            stack = self.model.bilm.forward_layers
+            assert isinstance(stack, LSTMStack)
+            states = (stack.zero_state(1), stack.zero_state(1))
+        left, right = (LSTMState(s.hidden.to(self.device), s.cell.to(self.device)) for s in states)
+        return left, right
+
+    def _independent(self, sentences: Sequence[tuple[str, ...]], batch_size: int | None) -> list[Tensor]:
+        """Layers of sentences that know nothing of each other, batched by length."""
+        lengths = [len(sentence) + 2 for sentence in sentences]
+        batches = plan(lengths, self.max_tokens, batch_size, padded=self.state == "none")
+        side_by_side = -(-self.threads // 2)  # a batch keeps two threads busy, one a direction
+        layers: list[Tensor | None] = [None] * len(sentences)
+        for at in range(0, len(batches), side_by_side):
+            group = batches[at : at + side_by_side]
+            for batch, found in zip(group, self._run(group, sentences), strict=True):
+                for place, value in zip(batch, found, strict=True):
+                    layers[place] = value
+        return [layer for layer in layers if layer is not None]
+
+    def _run(self, batches: list[list[int]], sentences: Sequence[tuple[str, ...]]) -> list[list[Tensor]]:
+        """Runs some batches together; where memory does not suffice, one by one, and then by halves."""
+        try:
+            jobs = [
+                Batch([with_boundaries(sentences[p]) for p in places], self._rows(len(places))) for places in batches
+            ]
+            return [layers for layers, _ in self.engine.run(jobs)]
+        except (MemoryError, RuntimeError) as error:
+            if not _out_of_memory(error):
+                raise
+            if len(batches) > 1:
+                return [self._run([batch], sentences)[0] for batch in batches]
+            batch = batches[0]
+            if len(batch) == 1:
+                raise InputError(
+                    f"a sentence of {len(sentences[batch[0]]):,} tokens does not fit the memory; "
+                    f"embed_file reads sentences of any length in constant memory"
+                ) from error
+        # Smaller batches from now on, so that the next one does not fail first.
+        self.max_tokens = max(1, self.max_tokens // 2)
+        half = len(batch) // 2
+        return [self._run([batch[:half]], sentences)[0] + self._run([batch[half:]], sentences)[0]]
+
+    def _rows(self, rows: int) -> States | None:
+        if self.initial is None:
+            return None
+        left, right = (
+            LSTMState(state.hidden.expand(-1, rows, -1), state.cell.expand(-1, rows, -1)) for state in self.initial
+        )
+        return left, right
+
+    def _carry(self, sentences: Sequence[tuple[str, ...]], batch_size: int) -> Iterator[Tensor]:
+        """Batches in input order; rows that a smaller batch does not have keep their state (as AllenNLP's do)."""
+        assert self.initial is not None
+        for places in rows_in_order(len(sentences), batch_size):
+            rows = len(places)
+            carried = self._carried
+            have = carried[0].hidden.size(1) if carried else 0
+            if carried is None or have < rows:
+                fresh = self._rows(rows - have)
+                assert fresh is not None
+                carried = fresh if carried is None else _beside(carried, fresh)
+            batch = Batch([with_boundaries(sentences[place]) for place in places], _some_rows(carried, 0, rows))
+            layers, end = self.engine.run([batch])[0]
+            assert end is not None
+            self._carried = _beside(end, _some_rows(carried, rows, None))
+            yield from layers
+
+    def _count(self, given: Sequence[tuple[str, ...]], distinct: Sequence[tuple[str, ...]]) -> None:
+        words = Counter(chain.from_iterable(given))
+        counts = Counts(len(given), words.total(), len(given) - len(distinct))
+        if characters := self.model.characters:
+            counts.cut_words = sum(count for word, count in words.items() if characters.is_cut(word))
+        if table := self.model.words:
+            counts.unknown_words = sum(count for word, count in words.items() if word not in table)
+        self.counts.add(counts)
+
+
+def _beside(first: States, second: States) -> States:
+    left, right = (
+        LSTMState(torch.cat([a.hidden, b.hidden], dim=1), torch.cat([a.cell, b.cell], dim=1))
+        for a, b in zip(first, second, strict=True)
+    )
+    return left, right
+
+
+def _some_rows(states: States, begin: int, end: int | None) -> States:
+    left, right = (LSTMState(state.hidden[:, begin:end], state.cell[:, begin:end]) for state in states)
+    return left, right
+
+
+def _numpy(layers: Tensor) -> FloatArray:
+    """A copy of its own: a view would keep the whole batch alive."""
+    return np.array(layers.cpu().numpy(), dtype=np.float32, order="C")
+
+
+def _checked(sentence: Sequence[str], place: int) -> tuple[str, ...]:
+    if isinstance(sentence, str):
+        raise OptionError(f"sentence {place} is a string; embed() takes lists of words, embed_text() takes raw text")
+    words = tuple(sentence)
+    for word in words:
+        if not isinstance(word, str):
+            raise OptionError(f"sentence {place} holds {word!r}, which is no word; embed() takes lists of strings")
+    return words
+
+
+def _device(name: str) -> torch.device:
+    """Raises `OptionError` for a device that torch does not know or does not have."""
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise OptionError(f"device {name!r} cannot be used here: {error}") from error
+    return device
+
+
+def _out_of_memory(error: Exception) -> bool:
+    """Whether torch, on a GPU or a CPU, ran out of memory."""
+    named = isinstance(error, MemoryError | torch.OutOfMemoryError)
+    return named or "alloc" in str(error) and "memory" in str(error)

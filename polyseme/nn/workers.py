@@ -1,0 +1,49 @@
+"""Threads that each own one core: a matrix product then has the same bits however many threads there are.
+
+torch splits a product over its threads, and the split decides how sums are rounded. Here a task (a tile of words, one
+direction of a batch) is computed by one thread with one core, and the tasks are spread over the threads.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
+
+import torch
+
+from polyseme.errors import OptionError
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+class Workers:
+    """`threads` threads with one torch thread each; the caller's own torch threads stay as they were."""
+
+    def __init__(self, threads: int) -> None:
+        if threads < 1:
+            raise OptionError(f"threads must be at least 1, was: {threads}")
+        self.threads = threads
+        before = torch.get_num_threads()
+        together = threading.Barrier(threads + 1)
+        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="polyseme", initializer=_one_core)
+        for _ in range(threads):
+            self._pool.submit(together.wait)  # keeps each thread busy until all have been started
+        together.wait()
+        torch.set_num_threads(before)
+
+    def map(self, task: Callable[[T], R], items: Iterable[T]) -> list[R]:
+        """The results in order, under inference mode. The first exception of a task is raised here."""
+
+        def run(item: T) -> R:
+            with torch.inference_mode():
+                return task(item)
+
+        return list(self._pool.map(run, items))
+
+
+def _one_core() -> None:
+    torch.set_num_threads(1)
+    torch.get_num_threads()  # torch reads its process-wide setting once a thread: let that happen now, not later
