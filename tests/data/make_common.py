@@ -42,6 +42,8 @@ def save_expected(folder: Path, arrays: dict[str, list[np.ndarray]], about: dict
     if bad:
         raise SystemExit(f"not finite: {bad}")
     np.savez(folder / f"{name}.npz", **joined)
+    if "carry" not in arrays:
+        about = {k: v for k, v in about.items() if k != "carry_calls"}
     text = json.dumps(about, indent=1, ensure_ascii=False) + "\n"
     (folder / f"{name}.json").write_text(text, encoding="utf-8")
 
