@@ -9,6 +9,7 @@ PolysemeError
 │   ├── DamagedModelError    truncated, missing or misshapen contents
 │   ├── UnsupportedModelError  readable, but of a kind that cannot be run or written here
 │   └── NotConvergedError    the settled state was not reached
+├── FetchError               a model that is not on this machine and could not be fetched
 ├── OutputError              the place where results go (disk full, exists already, another run's)
 │   └── ResumeError          what is there cannot be continued by this run
 ├── OptionError              two options contradict each other, or a value is out of its range
@@ -54,6 +55,10 @@ class UnsupportedModelError(ModelError):
 
 class NotConvergedError(ModelError):
     """Reading sentence boundaries again and again did not bring the LSTM to a fixed state."""
+
+
+class FetchError(PolysemeError):
+    """What was asked for is not on this machine, and the network did not give it; the message says where to put it."""
 
 
 class OutputError(PolysemeError):
