@@ -3,10 +3,10 @@
     pip install: see benchmarks/requirements-simple-elmo.txt   (simple_elmo 0.9.2, tensorflow 2.21.0, tf_keras 2.21.0)
     python tests/data/make_tensorflow.py tests/data            (after make_allennlp.py: it caches words of highway2)
 
-writes OUT/tensorflow/{highway,plain}/ and OUT/allennlp-token/{trained,cached}/. The package's own `train` writes each
-checkpoint (two steps, so with Adagrad's slots, global_step and train_perplexity); then every variable gets random
-values from SEED and the same Saver writes it again. The vectors come from the HDF5 file that the package's own
-`dump_weights` makes, the logits from its language model.
+writes OUT/tensorflow/{highway,plain}/, OUT/allennlp-token/{trained,cached}/ and OUT/allennlp-char/plain/. The package's
+own `train` writes each checkpoint (two steps, so with Adagrad's slots, global_step and train_perplexity); then every
+variable gets random values from SEED and the same Saver writes it again. The vectors come from the HDF5 file that the
+package's own `dump_weights` makes, the logits from its language model.
 """
 
 from __future__ import annotations
@@ -215,7 +215,10 @@ def main(root: Path) -> None:
                 shard(folder)
             arrays = expect_logits(folder) | expect_vectors(hand_over(folder, Path(temporary)))
             if name == "plain":  # AllenNLP cannot read such a file, so it is worth keeping
-                (folder / "weights.hdf5").write_bytes((Path(temporary) / "hdf5" / "model.hdf5").read_bytes())
+                dumped, kept = Path(temporary) / "hdf5", root / "allennlp-char" / name
+                kept.mkdir(exist_ok=True)
+                (kept / "weights.hdf5").write_bytes((dumped / "model.hdf5").read_bytes())
+                (kept / "options.json").write_bytes((dumped / "options.json").read_bytes())
         if name == "plain":  # small on purpose
             del arrays["carry"]
         common.save_expected(folder, arrays, about)
