@@ -28,7 +28,7 @@ def crc32c(data: npt.NDArray[np.uint8]) -> int:
     if data.size <= SHORT:
         return _plain(data.tobytes())
     block = MAX_LANES * LANE * 4
-    head = (data.size - 1) % block + 1
+    head = (data.size - 4) % block + 4  # at least the four bytes to complement
     lanes = 1 << (-(-head // (LANE * 4)) - 1).bit_length()
     padded = np.zeros(lanes * LANE * 4, dtype=np.uint8)
     padded[-head:] = data[:head]

@@ -63,9 +63,8 @@ def test_all_layers_equal_those_of_the_package(name: str) -> None:
             assert difference([found[:, 1:-1]], [vectors]) <= 1e-5
 
 
-@pytest.mark.parametrize("name", ["words_and_chars", "chars"])
-def test_carried_states_equal_those_of_the_package_call_after_call(name: str) -> None:
-    model, expected = many_langs.read(ROOT / name), Expected(ROOT / name)
+def test_carried_states_equal_those_of_the_package_call_after_call() -> None:
+    model, expected = many_langs.read(FULL), Expected(FULL)
     texts, calls = sentences(expected, model.characters.max_characters), expected.about["carry_calls"]
     vectors = iter(expected.vectors("carry", [row for call in calls for row in call]))
     plain, spoiled = Plain(model), set()  # rows whose state a sentence with a literal <S> has left different
