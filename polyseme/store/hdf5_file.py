@@ -24,20 +24,21 @@ from polyseme.store.layout import Header, IntArray, StoreLayout
 if TYPE_CHECKING:
     from polyseme.store.assemble import RawColumns
 
-# Object headers since HDF5 1.8 carry checksums, so that damage is noticed instead of followed.
+# Object headers since HDF5 1.8 carry checksums. The "global heap" where HDF5 keeps strings of varying length does not,
+# and the library can loop for ever in a damaged one: what we read back ourselves is never such a string.
 _VERSION = ("v108", "v108")
 _TOKENS_A_BLOCK = 1 << 16
 _INDEX = "sentence_to_index"
 # HDF5 cannot hold a string beyond 4 GiB, and the JSON object is built in memory.
 MAX_INDEX_BYTES = 1 << 30
-# An HDF5 string ends at NUL. A word with one is shown with this sign, and its exact bytes are stored beside.
+# An HDF5 string ends at NUL: `tokens` and `ids`, which are there for other readers, show this sign in its place.
 _NUL_SIGN = "\u2400"
 
 
 def _create(target: Path, header: Header) -> h5py.File:
     file = h5py.File(target, "w", libver=_VERSION)
     for name, text in header.strings().items():
-        file.attrs[name] = text
+        file.attrs[name] = np.bytes_(text.encode("ascii"))
     return file
 
 
@@ -53,49 +54,28 @@ def write_flat(raw: RawColumns, target: Path) -> None:
         values = file.create_dataset("values", shape, layout.numpy_dtype, track_times=False)
         for first, block in raw.blocks(0, header.n_rows):
             values[first : first + len(block)] = block
-        with_nul = False
+        for name in layout.columns:
+            file.create_dataset(name, data=raw.column(name), track_times=False)
         for kind, count in (("token", header.n_tokens), ("id", header.n_sentences)):
             if f"{kind}_bytes" in layout.columns:
-                with_nul |= _write_strings(file, raw, kind, count)
-        for name in layout.columns:
-            if with_nul or not name.startswith(("token_", "id_")):
-                file.create_dataset(name, data=raw.column(name), track_times=False)
+                _write_strings(file, raw, kind, count)
 
 
-def _write_strings(file: h5py.File, raw: RawColumns, kind: str, count: int) -> bool:
-    """Write `tokens` or `ids` as strings; True when one of them holds a NUL, which HDF5 cannot."""
+def _write_strings(file: h5py.File, raw: RawColumns, kind: str, count: int) -> None:
+    """Write `tokens` or `ids` as HDF5 strings, beside the exact bytes and offsets that Polyseme itself reads."""
     strings = file.create_dataset(f"{kind}s", (count,), h5py.string_dtype("utf-8"), track_times=False)
-    with_nul = False
     for first in range(0, count, _TOKENS_A_BLOCK):
         last = min(count, first + _TOKENS_A_BLOCK)
-        words = raw.strings(kind, first, last)
-        with_nul = with_nul or any("\0" in word for word in words)
-        strings[first:last] = np.array([word.replace("\0", _NUL_SIGN) for word in words], dtype=object)
-    return with_nul
+        words = [word.replace("\0", _NUL_SIGN) for word in raw.strings(kind, first, last)]
+        strings[first:last] = np.array(words, dtype=object)
 
 
 class _FlatFile(FlatColumns):
-    """Flat columns whose values stay in the open file, and whose words are HDF5 strings."""
+    """Flat columns whose values stay in the open file."""
 
     def __init__(self, file: h5py.File, header: Header, values: Rows, columns: Mapping[str, npt.NDArray[Any]]) -> None:
-        self._file = file
         super().__init__(header, values, columns)
-
-    def tokens(self, sentence: int) -> tuple[str, ...] | None:
-        if "token_bytes" in self.columns or not self.header.layout.tokens:
-            return super().tokens(sentence)
-        start, stop = self._span(sentence)
-        return self._strings("tokens", start, stop)
-
-    def ids(self) -> tuple[str, ...] | None:
-        if "id_bytes" in self.columns or not self.header.layout.ids:
-            return super().ids()
-        return self._strings("ids", 0, self.header.n_sentences)
-
-    def _strings(self, name: str, start: int, stop: int) -> tuple[str, ...]:
-        if start == stop:
-            return ()
-        return tuple(_text(word) for word in self._file[name][start:stop])
+        self._file = file
 
     def close(self) -> None:
         super().close()
@@ -117,15 +97,10 @@ def _read_flat(path: Path, file: h5py.File, header: Header) -> _FlatFile:
         raise InputError(f"values are {values.dtype}, but its header says {layout.dtype}")
     columns: dict[str, npt.NDArray[Any]] = {}
     for name, dtype in layout.columns.items():
-        if name in file:
-            column = _dataset(file, name, size)
-            if column.dtype != dtype:
-                raise InputError(f"{name} is {column.dtype}, but should be {dtype}")
-            columns[name] = column[()]
-    exact = "token_bytes" in columns or "id_bytes" in columns
-    for kind, count in (("token", header.n_tokens), ("id", header.n_sentences)):
-        if f"{kind}_bytes" in layout.columns and not exact and _dataset(file, f"{kind}s", size).shape != (count,):
-            raise InputError(f"{kind}s are not {count}, as its header says")
+        column = _dataset(file, name, size)
+        if column.dtype != dtype:
+            raise InputError(f"{name} is {column.dtype}, but should be {dtype}")
+        columns[name] = column[()]
     return _FlatFile(file, header, cast(Rows, values), columns)
 
 
@@ -191,12 +166,13 @@ def _describe(data: h5py.Dataset, raw: RawColumns, i: int) -> tuple[str, ...] | 
     if layout.tokens:
         start, stop = raw.column("sentence_offsets")[i : i + 2].tolist()
         words = raw.strings("token", start, stop)
-        data.attrs["tokens"] = json.dumps(words)
+        data.attrs["tokens"] = np.bytes_(json.dumps(words).encode("ascii"))
         if layout.offsets:
-            data.attrs["offsets"] = json.dumps(raw.column("character_offsets")[start:stop].tolist())
+            spans = json.dumps(raw.column("character_offsets")[start:stop].tolist())
+            data.attrs["offsets"] = np.bytes_(spans.encode("ascii"))
     if layout.ids:
         [name] = raw.strings("id", i, i + 1)
-        data.attrs["id"] = json.dumps(name)
+        data.attrs["id"] = np.bytes_(json.dumps(name).encode("ascii"))
     if layout.documents:
         data.attrs["document"] = int(raw.column("document_index")[i])
     return words

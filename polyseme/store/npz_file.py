@@ -5,11 +5,12 @@
 
 from __future__ import annotations
 
+import ast
 import io
 import struct
 import zipfile
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.lib.format as npy
@@ -82,7 +83,26 @@ def _text(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> str:
     if entry.file_size > _MAX_TEXT_BYTES or entry.compress_type != zipfile.ZIP_STORED:
         raise InputError(f"{entry.filename} is damaged")
     with archive.open(entry) as member:
-        return str(npy.read_array(member, allow_pickle=False))
+        shape, dtype = _read_npy_header(member)
+        if shape != () or dtype.kind != "U":
+            raise InputError(f"{entry.filename} is not a text")
+        return str(np.frombuffer(member.read(), dtype=dtype)[0])
+
+
+def _read_npy_header(file: IO[bytes]) -> tuple[tuple[int, ...], np.dtype[Any]]:
+    """Shape and dtype, or `InputError`; numpy's own reader also tries what Python 2 wrote, and warns about it."""
+    if file.read(8) != b"\x93NUMPY\x01\x00":
+        raise InputError("a member is not an array of the first .npy version")
+    [length] = struct.unpack("<H", file.read(2))
+    try:
+        described = ast.literal_eval(file.read(length).decode("latin-1"))
+    except SyntaxError as error:
+        raise InputError(f"the header of an array is damaged ({error})") from error
+    shape, dtype = described["shape"], np.dtype(described["descr"])
+    whole = isinstance(shape, tuple) and all(type(number) is int and number >= 0 for number in shape)
+    if not whole or described["fortran_order"] or dtype.hasobject or not dtype.itemsize:
+        raise InputError(f"an array of shape {shape} and type {dtype} is not one that Polyseme writes")
+    return shape, dtype
 
 
 def _map(path: Path, file: io.BufferedReader, entry: zipfile.ZipInfo) -> npt.NDArray[Any]:
@@ -93,14 +113,10 @@ def _map(path: Path, file: io.BufferedReader, entry: zipfile.ZipInfo) -> npt.NDA
     name_bytes, extra_bytes = struct.unpack("<HH", local[26:30])
     start = entry.header_offset + _LOCAL_HEADER_BYTES + name_bytes + extra_bytes
     file.seek(start)
-    if npy.read_magic(file) != (1, 0):
-        raise InputError(f"{entry.filename} is not an array that Polyseme writes")
-    shape, fortran, dtype = npy.read_array_header_1_0(file)
+    shape, dtype = _read_npy_header(file)
     count = 1
     for number in shape:
         count *= number
-    if fortran or dtype.hasobject or not dtype.itemsize or min(shape, default=0) < 0:
-        raise InputError(f"{entry.filename} is not an array that Polyseme writes")
     if file.tell() + count * dtype.itemsize != start + entry.file_size:
         raise InputError(f"{entry.filename} has shape {shape}, which is not its size")
     if start + entry.file_size > path.stat().st_size:

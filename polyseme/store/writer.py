@@ -160,10 +160,11 @@ class EmbeddingWriter:
 
         Raises `OptionError` inside an open sentence, `OutputError` when the disk is full.
         """
+        partial = self._working()
         if self._open_sentence is not None:
             raise OptionError("commit() inside a sentence: call end_sentence() first")
         record = normalised(progress, "progress")
-        self._working().commit(self._record(record))
+        partial.commit(self._record(record))
         self.progress = record
 
     def update_metadata(self, extra: Mapping[str, Any]) -> None:
@@ -294,9 +295,9 @@ class EmbeddingWriter:
 
     def _begin(self, tokens: Words | None, offsets: Spans | None, id: str | None, document: int | None) -> None:
         """Check everything first, then write: a refused sentence leaves no trace."""
+        self._working()
         if self._open_sentence is not None:
             raise OptionError("a sentence is open: call end_sentence() first")
-        self._working()
         columns: dict[str, npt.NDArray[Any] | bytes] = {}
         for name, given in (("tokens", tokens), ("offsets", offsets), ("ids", id), ("documents", document)):
             if getattr(self.layout, name) and given is None:
