@@ -46,17 +46,19 @@ _CANDIDATES: tuple[tuple[str, Callable[[str], float], float], ...] = (
     ("shift_jis", _kana, 0.40),
     ("euc_jp", _kana, 0.40),
     ("euc_kr", _share(_KOREAN), 0.35),
+    # Before cp1251: its code page has no letters where the Russian ones for y, soft sign and ya stand.
+    ("cp1255", _share(_HEBREW), 0.75),
     ("cp1251", _share(_RUSSIAN), 0.80),
     ("koi8-r", _share(_RUSSIAN), 0.80),
     ("cp866", _share(_RUSSIAN), 0.80),
     ("cp1253", _share(_GREEK), 0.80),
-    ("cp1255", _share(_HEBREW), 0.75),
     ("cp1256", _share(_ARABIC), 0.75),
     ("cp874", _share(_THAI), 0.65),
     # The first of equals wins: what both Latin code pages explain is called cp1252.
     ("cp1252", _share(_WESTERN), 0.95),
     ("cp1250", _share(_CENTRAL), 0.95),
 )
+_EAST_ASIAN = frozenset(("gb18030", "big5", "shift_jis", "euc_jp", "euc_kr"))
 
 
 def guess_encoding(sample: bytes) -> str | None:
@@ -85,7 +87,7 @@ def guess_wide(sample: bytes) -> str | None:
     zeros_even, zeros_odd = even.count(0) / max(1, len(even)), odd.count(0) / max(1, len(odd))
     # Latin text has a zero in every second byte; Chinese only in its spaces, digits and line ends.
     for few, many, name in ((zeros_even, zeros_odd, "utf-16-le"), (zeros_odd, zeros_even, "utf-16-be")):
-        if many > 0.01 and few < many / 3 and _printable(sample, name):
+        if many > 0.01 and few < many / 2 and _printable(sample, name):
             return name
     return None
 
@@ -125,7 +127,10 @@ def _plausibility(sample: bytes, encoding: str, plausible: Callable[[str], float
     # Latin text has its accents among plain letters; words of other scripts hold no Latin letter.
     words = [word for word in text.split() if not word.isascii() and len(word) > 1]
     mixed = sum(any(c.isascii() and c.isalpha() for c in word) for word in words) / max(1, len(words))
-    return score * (mixed if encoding in ("cp1250", "cp1252") else 1 - 0.7 * mixed)
+    if encoding in ("cp1250", "cp1252"):
+        return score * mixed
+    # East Asian text puts foreign words between its characters without a space.
+    return score if encoding in _EAST_ASIAN else score * (1 - 0.7 * mixed)
 
 
 def _western(sample: bytes) -> str | None:

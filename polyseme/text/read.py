@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import IO, Literal
 
@@ -173,7 +173,8 @@ class Reader:
                 yield from self._plain(source, lines)
                 return
             read = jsonl_records if source.format == "jsonl" else csv_records
-            for line, text, key in read(source, lines, self._records):
+            options = replace(self._records, losses=self._counts.losses)
+            for line, text, key in read(source, lines, options):
                 if text.strip():
                     yield Document(text, source.path, line, key)
                 else:

@@ -8,27 +8,34 @@ from __future__ import annotations
 import csv
 import importlib
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from polyseme.errors import InputError, MissingExtraError, OptionError
+from polyseme.text.decode import Losses
 from polyseme.text.sources import STDIN, Source
 
 Record = tuple[int, str, str | None]
 # A text of any length may stand in a field; the csv module's own limit is 128 KiB. (C long is 32 bits on Windows.)
 _LONGEST_FIELD = (1 << 31) - 1
+_HALVES = re.compile("[\ud800-\udfff]")
 
 
 @dataclass(frozen=True)
 class RecordOptions:
-    """How text is decoded and which columns of records are read; `command` is repeated in error messages."""
+    """How text is decoded and which columns of records are read; `command` is repeated in error messages.
+
+    `losses` counts what could not be read as it stands.
+    """
 
     encoding: str = "utf-8"
     encoding_errors: str = "strict"
     text_column: str | None = None
     id_column: str | None = None
     command: str | None = None
+    losses: Losses = field(default_factory=Losses)
 
 
 def _text_column(source: Source, options: RecordOptions, columns: Sequence[str], textual: Sequence[str]) -> str:
@@ -59,7 +66,7 @@ def jsonl_records(source: Source, lines: Iterator[tuple[int, str]], options: Rec
         except (ValueError, RecursionError) as error:
             raise InputError(f"{place}: not JSON ({error}); JSON lines hold one object a line") from error
         if isinstance(record, str):
-            yield number, record, None
+            yield number, _whole(record, options), None
             continue
         if not isinstance(record, dict):
             raise InputError(f"{place}: a JSON {type(record).__name__} where an object with a text was expected")
@@ -70,7 +77,15 @@ def jsonl_records(source: Source, lines: Iterator[tuple[int, str]], options: Rec
             text = ""
         if not isinstance(text, str):
             raise InputError(f"{place}: {column!r} holds {_kind(text)} where text was expected")
-        yield number, text, _key(place, record, options)
+        yield number, _whole(text, options), _key(place, record, options)
+
+
+def _whole(text: str, options: RecordOptions) -> str:
+    """JSON can spell half a character ("\\ud800"), which no file can hold: it becomes U+FFFD and is counted."""
+    whole = _HALVES.sub("\ufffd", text)
+    if whole != text:
+        options.losses.lines_replaced += 1
+    return whole
 
 
 def _field(place: str, record: Mapping[str, Any], column: str) -> Any:

@@ -25,14 +25,23 @@ _CLOSERS = "\"'”’»)]}」』）】》〉›"
 _OPENERS = "「『（【《〈“‘«([{„‚"
 _LAST_WORD = re.compile(r"(\S+)\.[" + re.escape(_CLOSERS) + r"]*$")
 _FIRST_WORD = re.compile(r"[^\W_]+")
+# "it was fun. i liked it": ICU sees no end before a small letter; these words rarely follow an abbreviation.
 _SMALL_START = re.compile(
-    r"([a-z]{3,}|\d)([.]\)?)\s+(?=(?:i|we|you|he|she|they|it|this|that|there|the|my|your|his|her|our|if|so|but|what|when|how|why"
+    r"([a-z]{2,}|\d)([.])\s+(?=(?:i|we|you|he|she|they|it|this|that|there|the|my|your|his|her|our|if|so|but|what|when|how|why"
     r"|please|thanks|let|do|is|are|can|just)\b(?![.)]))"
 )
+# Chinese and Japanese: a double ellipsis ends a sentence unless a mark follows.
+_PAUSE = re.compile(r"()(…{2,}[”’」』）]*)\s*(?=\w)")
+# Georgian has no capitals in running text, and ICU takes its letters for small ones.
+_GEORGIAN = re.compile(r"([^\W\d_]{3,}|\d)([.][”“»)]*)\s+(?=[„«(]?[\u10d0-\u10ff])")
+# Ends that ICU does not see, by language: what stands before, the marks, and what follows.
+_MISSED = {"en": _SMALL_START, "zh": _PAUSE, "ja": _PAUSE, "ka": _GEORGIAN}
 _INITIALS = re.compile(r"^(?:[^\W\d_]\.[-‐]?)*[^\W\d_]$")
 _EDGES = _CLOSERS + _OPENERS + "*_-–—/"
 # "am 3. Mai": a number of one or two digits with a full stop is an ordinal.
 _ORDINAL_DOTS = frozenset(["de", "da", "no", "fi", "cs", "sk", "hu", "sl", "hr", "sr", "et", "lv", "is", "tr"])
+# « Oui ! » Il part: what closes, and stands apart from what follows, belongs to what came before.
+_LEADING_CLOSERS = re.compile(r"([»”’」』）)]+)\s+(?=\S)")
 _SURROGATES = re.compile("[\ud800-\udfff]")
 _NEWLINES = "\n\r\x0b\x0c\x1c\x1d\x1e\x85\u2028\u2029"
 # ICU's breaker copies its text; blocks of lines keep memory in proportion to the longest line, not to the document.
@@ -49,7 +58,8 @@ def sentence_spans(text: str, language: str) -> list[Span]:
     spans: list[Span] = []
     for start, end in _blocks(text):
         spans += _joined(text, _candidates(text[start:end], start, language), language)
-    return [part for span in spans for part in _uncapitalised(text, span)] if language == "en" else spans
+    pattern = _MISSED.get(language)
+    return [part for span in spans for part in _cut(text, span, pattern)] if pattern else spans
 
 
 def line_spans(text: str) -> list[Span]:
@@ -101,6 +111,9 @@ def _joined(text: str, candidates: Iterator[Span], language: str) -> list[Span]:
         if span is not None:
             if spans and not line_ended:
                 previous = spans[-1]
+                if closed := _LEADING_CLOSERS.match(text, *span):
+                    previous = spans[-1] = (previous[0], closed.end(1))
+                    span = (closed.end(), span[1])
                 if _belongs(text, previous, span, language):
                     spans[-1] = (previous[0], span[1])
                 elif opened := _trailing_opener(text, previous):
@@ -119,6 +132,9 @@ def _trailing_opener(text: str, span: Span) -> Span | None:
     start, end = span
     cut = end
     while cut > start and (text[cut - 1] in _OPENERS or text[cut - 1].isspace()):
+        if text[cut - 1] in "“‘" and text[cut : cut + 1].isspace():
+            # „Ja!“ Gut: in German these close.
+            break
         cut -= 1
     if cut in (end, start):
         return None
@@ -137,7 +153,7 @@ def _belongs(text: str, previous: Span, span: Span, language: str) -> bool:
         return not any(mark in _OPENERS for mark in text[span[0] : span[1]])
     if first.group()[0].islower() and not text[span[0]].isdigit():
         # '"No!" he said' goes on; "really? no" does not.
-        return _starts_plainly(text, span[0], first.start()) and text[previous[1] - 1] not in "!?"
+        return _starts_plainly(text, span[0], first.start()) and text[previous[1] - 1] not in "!?。！？؟।…"
     last = _LAST_WORD.search(text, max(previous[0], previous[1] - 40), previous[1])
     if last is None:
         return False
@@ -145,19 +161,18 @@ def _belongs(text: str, previous: Span, span: Span, language: str) -> bool:
     return _is_abbreviation(word, first.group(), text[span[0]], language)
 
 
-def _uncapitalised(text: str, span: Span) -> Iterator[Span]:
-    """Cuts "it was fun. i liked it": ICU sees no end before a small letter, but hardly anything else ends in a word."""
+def _cut(text: str, span: Span, pattern: re.Pattern[str]) -> Iterator[Span]:
+    """Cuts a span after the second group of every match whose first group is no abbreviation."""
     start, end = span
-    for match in _SMALL_START.finditer(text, start, end):
-        word = match[1].casefold()
-        if word not in TITLES["en"] and word not in EITHER["en"]:
+    for match in pattern.finditer(text, start, end):
+        if match[1] not in TITLES["en"] and match[1] not in EITHER["en"]:
             yield start, match.end(2)
             start = match.end()
     yield start, end
 
 
 def _starts_plainly(text: str, start: int, word: int) -> bool:
-    return all(mark in _EDGES for mark in text[start:word])
+    return all(mark in _EDGES or mark.isspace() for mark in text[start:word])
 
 
 def _is_abbreviation(word: str, following: str, first_mark: str, language: str) -> bool:

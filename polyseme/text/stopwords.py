@@ -8,8 +8,8 @@ from typing import Any
 
 from polyseme.errors import OptionError
 
-# Pronouns, articles, prepositions, conjunctions, auxiliaries and a few adverbs; then the pieces into which Penn Treebank
-# rules cut contractions. (stopwordsiso's English list has 1,298 entries, with "computer", "invention" and "www".)
+# Pronouns, articles, prepositions, conjunctions, auxiliaries and a few adverbs; then the pieces into which the Penn
+# Treebank's rules cut contractions. (stopwordsiso's English list has 1,298 entries, "computer" and "www" among them.)
 _ENGLISH = """
 i me my myself mine we us our ours ourselves you your yours yourself yourselves he him his himself she her hers herself
 it its itself they them their theirs themselves one oneself what which who whom whose this that these those

@@ -24,8 +24,8 @@ _RULES = NLTKWordTokenizer()
 _SIMPLE = re.compile(r"([^\W_]+(?:-[^\W_]+)*)(?:([,;?!])|(\.)|(['’](?:[sdmSDM]|ll|re|ve)))?")
 _SPLIT_WORDS = frozenset(["cannot", "gimme", "gonna", "gotta", "lemme", "wanna"])
 _CURLY = re.compile(r"(?<=\w)[’‘ʼ](?=\w)")
-# AT&T, R&D, S&P; #tags and @names; :-) and <3: one word each.
-_WHOLE = re.compile(r"[^\W\d_]+&[^\W\d_]+|[#@]\w+|[:;=8][-o]?[)(DPp/|\\]|<3")
+# AT&T, R&D, S&P; #tags and @names; :-): one word each.
+_WHOLE = re.compile(r"[^\W\d_]+&[^\W\d_]+|[#@]\w+|[:;=8][-o]?[)(DPp/|\\]")
 _MARKS = re.compile(
     r"(…+|[!?]{2,}|\*{2,}|={2,}|_{2,}|-{3,}|[€£¥₹。，！？；：、（）「」『』《》•·†©®™°|]|(?<=[^\W\d_])/(?=[^\W\d_]))"
 )

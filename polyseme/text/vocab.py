@@ -33,9 +33,9 @@ def count_words(sentences: Iterable[Sequence[str]]) -> Counter[str]:
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """Words in the order of their ids; it holds `<S>`, `</S>` and `<UNK>` once each.
+    """Words in the order of their ids; `<S>` and `</S>` are among them, and `<UNK>` but in some published files.
 
-    Raises `InputError` for a word that comes twice, is empty or holds a line end, and for a missing special word.
+    Raises `InputError` for a word that comes twice, is empty or holds a line end, and for a missing `<S>` or `</S>`.
     """
 
     words: tuple[str, ...]
@@ -44,7 +44,7 @@ class Vocabulary:
         if len(self._ids) != len(self.words):
             word, count = Counter(self.words).most_common(1)[0]
             raise InputError(f"the vocabulary holds {word!r} {count} times; every word may stand in it once")
-        for word in SPECIAL:
+        for word in SPECIAL[:2]:
             if word not in self._ids:
                 raise InputError(f"the vocabulary lacks {word}; its first three words should be {' '.join(SPECIAL)}")
         for index, word in enumerate(self.words):
@@ -69,8 +69,8 @@ class Vocabulary:
         return word in self._ids
 
     def id(self, word: str) -> int:
-        """The word's id; that of `<UNK>` for a word that is not in the vocabulary."""
-        return self._ids.get(word, self._ids[UNKNOWN_WORD])
+        """The word's id; that of `<UNK>` for a word outside (`InputError` if the vocabulary has no `<UNK>`)."""
+        return int(self.ids([word])[0])
 
     def word(self, id: int) -> str:
         """The word of an id. Raises `OptionError` outside 0 .. len - 1."""
@@ -79,14 +79,16 @@ class Vocabulary:
         return self.words[id]
 
     def ids(self, words: Sequence[str]) -> npt.NDArray[np.uint32]:
-        """Ids of many words, `<UNK>` for those outside. *Shape:* (n,)."""
-        unknown = self._ids[UNKNOWN_WORD]
+        """Ids of many words, `<UNK>` for those outside (`InputError` if there is no `<UNK>`). *Shape:* (n,)."""
         find = self._ids.get
+        unknown = find(UNKNOWN_WORD, -1)
+        if unknown < 0 and (outside := next((word for word in words if word not in self._ids), None)) is not None:
+            raise InputError(f"{outside!r} is not in the vocabulary, and the vocabulary has no {UNKNOWN_WORD}")
         return np.fromiter((find(word, unknown) for word in words), dtype=np.uint32, count=len(words))
 
     def trim(self, size: int) -> Vocabulary:
         """The first `size` words; all of them if there are fewer. Raises `OptionError` if a special word would go."""
-        least = max(self._ids[word] for word in SPECIAL) + 1
+        least = max(self._ids.get(word, 0) for word in SPECIAL) + 1
         if size < least:
             raise OptionError(f"a vocabulary needs at least its {least} first words, size was: {size}")
         return Vocabulary(self.words[:size])

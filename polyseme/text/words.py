@@ -52,6 +52,8 @@ _ELISIONS = {
     ),
     "ca": re.compile(r"[dlmnst]['’](?=\w)", re.IGNORECASE),
 }
+# Afrikaans 'n, Dutch 's and 't are words.
+_PROCLITICS = frozenset(("af", "nl"))
 _INVERSIONS = {"fr": re.compile(r"-(?:t-)?(?:il|elle|on|ils|elles|je|tu|nous|vous|ce|moi|lui|leur)$", re.IGNORECASE)}
 _FRENCH_WHOLE = frozenset(("rendez-vous", "garde-vous"))
 # Written without spaces: a hyphen there is a mark between words, not inside one.
@@ -72,8 +74,20 @@ def icu_spans(text: str, language: str) -> list[Span]:
             pieces.extend((start + m.start(), start + m.end()) for m in _CHUNK.finditer(piece))
         start = end
     spans = _merge(text, pieces, hyphens=language not in UNSPACED)
+    if language in _PROCLITICS:
+        spans = _proclitics(text, spans)
     elision = _ELISIONS.get(language)
     return _clitics(text, spans, elision, _INVERSIONS.get(language)) if elision else spans
+
+
+def _proclitics(text: str, spans: list[Span]) -> list[Span]:
+    joined: list[Span] = []
+    for start, end in spans:
+        if joined and joined[-1] == (start - 1, start) and text[start - 1] in "'’" and text[start:end] in "nstk":
+            joined[-1] = (start - 1, end)
+        else:
+            joined.append((start, end))
+    return joined
 
 
 def _merge(text: str, pieces: list[Span], *, hyphens: bool) -> list[Span]:
