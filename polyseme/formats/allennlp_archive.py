@@ -13,7 +13,6 @@ from __future__ import annotations
 import gzip
 import io
 import json
-import pickle
 import re
 import struct
 import tarfile
@@ -203,7 +202,10 @@ def _load_tensors(data: bytes, source: str) -> dict[str, Tensor]:
                 if sum(entry.file_size for entry in archive.infolist()) > 2 * len(data):
                     raise DamagedModelError(f"{source}: claims more bytes than it has; {REFETCH}")
         buffer.seek(0)
-        values = torch.load(buffer, map_location="cpu", weights_only=True)
+        try:
+            values = torch.load(buffer, map_location="cpu", weights_only=True)
+        except Exception as error:  # its unpickler raises whatever the bytes lead it to, assertions among them
+            raise DamagedModelError(f"{source}: loading failed ({_first_line(error)}); {REFETCH}") from error
         if not isinstance(values, dict):
             raise DamagedModelError(f"{source} holds a {type(values).__name__}, not named tensors; {REFETCH}")
         return {str(name): _checked(tensor, f"{source}: {name!r}") for name, tensor in values.items()}
@@ -223,11 +225,17 @@ def _checked(tensor: object, source: str) -> Tensor:
     return tensor
 
 
+def _first_line(error: Exception) -> str:
+    """Torch explains at length how to load unsafely: that advice is not passed on."""
+    text = str(error).strip().split("\n")[0]
+    return f"{type(error).__name__}: {text[:200]}"
+
+
 @contextmanager
 def _damage_named(path: Path, reading: str) -> Iterator[None]:
-    """`damage_named`, and the errors of gzip, tar, zip and pickle, which are nobody's ValueError."""
+    """`damage_named`, and the errors of gzip, tar and zip, which are nobody's ValueError."""
     with damage_named(path, reading):
         try:
             yield
-        except (zlib.error, tarfile.TarError, zipfile.BadZipFile, pickle.UnpicklingError, struct.error) as error:
+        except (zlib.error, tarfile.TarError, zipfile.BadZipFile, struct.error) as error:
             raise DamagedModelError(f"{path}: {reading} failed ({type(error).__name__}: {error}); {REFETCH}") from error

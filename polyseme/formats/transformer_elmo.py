@@ -22,7 +22,7 @@ from typing import Any
 import torch
 
 from polyseme.bilm import BiLMConfig
-from polyseme.errors import DamagedModelError, InputError, UnsupportedModelError
+from polyseme.errors import DamagedModelError, InputError, OptionError, UnsupportedModelError
 from polyseme.formats.allennlp_archive import PADDING, UNKNOWN, Archive, looks_like, open_archive
 from polyseme.formats.allennlp_names import (
     ELMO_NAMES,
@@ -56,21 +56,27 @@ def read(path: Path) -> Model:
     """
     archive = open_archive(path)
     with damage_named(archive.path, "reading the model"):
-        kind = archive.model.get("type")
-        if kind in LANGUAGE_MODELS:
-            return _language_model(archive, "", archive.model)
-        if kind in NOT_BIDIRECTIONAL:
-            raise UnsupportedModelError(
-                f"{archive.path} is a {kind}, which is no bidirectional language model; give a language_model archive"
-            )
-        parts = language_models_inside(archive.weights)
-        if len(parts) != 1:
-            raise UnsupportedModelError(
-                f"{archive.path} is a {kind} with {len(parts)} ELMos inside ({', '.join(parts) or 'none'}); "
-                "one can be opened: give that ELMo's own files"
-            )
-        prefix = parts[0]
-        return _language_model(archive, prefix, {}) if prefix.endswith("_lm.") else _elmo(archive, prefix)
+        try:
+            return _model(archive)
+        except OptionError as error:
+            raise DamagedModelError(f"{archive.path}: {error}; {REFETCH}") from error
+
+
+def _model(archive: Archive) -> Model:
+    kind = archive.model.get("type")
+    if kind in LANGUAGE_MODELS:
+        return _language_model(archive, "", archive.model)
+    if kind in NOT_BIDIRECTIONAL:
+        raise UnsupportedModelError(
+            f"{archive.path} is a {kind}, which is no bidirectional language model; give a language_model archive"
+        )
+    parts = language_models_inside(archive.weights)
+    if len(parts) != 1:
+        raise UnsupportedModelError(
+            f"{archive.path} is a {kind} with {len(parts)} ELMos inside ({', '.join(parts) or 'none'}); "
+            "one can be opened: give that ELMo's own files"
+        )
+    return _language_model(archive, parts[0], {}) if parts[0].endswith("_lm.") else _elmo(archive, parts[0])
 
 
 def read_scalar_mixes(path: Path) -> tuple[ScalarMix, ...]:
