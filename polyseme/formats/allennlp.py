@@ -1,21 +1,23 @@
 """The published ELMo layout: `options.json` beside an HDF5 file of weights; read and write.
 
-Written by bilm-tf (`bilm/training.py`, `dump_weights`), read by AllenNLP (`modules/elmo.py`, `modules/elmo_lstm.py`); SeqVec
-and many user-trained models share it. Facts that a reader must know:
+Written by bilm-tf (`bilm/training.py`, `dump_weights`), read by AllenNLP (`modules/elmo.py`, `modules/elmo_lstm.py`);
+SeqVec and many user-trained models share it. Facts that a reader must know:
 
 * `char_embed` has 261 rows; inference adds a row of zeros for the mask. `n_characters` in the options says 261 or 262
   by its age and is never asked: the shape decides.
 * gates lie in the order input, memory, forget, output in the columns of `W_0`, whose rows are [input ; state];
   the forget bias is raw, one is added at run time.
 * the highway's carry gate is that of the TRANSFORMED part, ours that of the input: the sign flips.
+* bilm-tf leaves out `CNN_proj` where the filters are as many as the projection is wide, and `W_P_0` where there are as many
+  cells (the output is then the gated cell itself, and never clipped).
 * a model without `char_cnn` reads whole words: `embedding`, in the same file or in another HDF5 beside it.
 * the softmax is not in the file.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -89,7 +91,11 @@ def read(path: Path) -> Model:
     pair = find(path)
     if pair is None:
         raise UnknownFormatError(f"{path}: needs options.json and one .hdf5 file of weights beside it")
-    options_file, weights_file = pair
+    return read_files(*pair)
+
+
+def read_files(options_file: Path, weights_file: Path) -> Model:
+    """The model of these two files, wherever they lie. Raises `DamagedModelError`, `UnsupportedModelError`."""
     with damage_named(options_file, "reading the options"):
         options = json.loads(options_file.read_text(encoding="utf-8"))
         if not isinstance(options, dict) or "lstm" not in options:
@@ -97,13 +103,16 @@ def read(path: Path) -> Model:
     with damage_named(weights_file, "reading the weights"), h5py.File(weights_file, "r") as weights:
         vocabulary = _vocabulary(weights_file.parent, required=not options.get("char_cnn"))
         if options.get("char_cnn"):
-            config = _config(options, _char_cnn(options["char_cnn"], _shape(weights, "char_embed", weights_file)))
+            shape = _shape(weights, "char_embed", weights_file)
+            config = _config(options, _char_cnn(options["char_cnn"], shape, projected="CNN_proj" in weights))
             tensors, words = _char_tensors(weights, config, weights_file), None
         else:
             table, words = _token_input(weights, weights_file, vocabulary)
             config = _config(options, None, table.shape)
             tensors = {"encoder.words.weight": torch.from_numpy(table)}
         tensors |= _lstm_tensors(weights, config, weights_file)
+        if not any(name.endswith("W_P_0") for name in weights.get("RNN_0/RNN/MultiRNNCell/Cell0/LSTMCell", ())):
+            config = dataclasses.replace(config, projection_clip=None)
         bilm = assemble(config, tensors, weights_file)
     characters = Characters(max_characters=config.char_cnn.max_characters) if config.char_cnn else None
     card = ModelCard(name=weights_file.parent.name, source_format="allennlp-hdf5")
@@ -158,7 +167,7 @@ def _clip(value: object) -> float | None:
     return float(value) if isinstance(value, int | float) and value else None
 
 
-def _char_cnn(options: dict[str, Any], table_shape: tuple[int, ...]) -> CharCNNConfig:
+def _char_cnn(options: dict[str, Any], table_shape: tuple[int, ...], *, projected: bool) -> CharCNNConfig:
     rows, size = table_shape
     if rows not in (261, 262):
         raise UnsupportedModelError(f"char_embed has {rows} rows; UTF-8 ELMo models have 261 (or 262 with the mask)")
@@ -169,6 +178,7 @@ def _char_cnn(options: dict[str, Any], table_shape: tuple[int, ...]) -> CharCNNC
         n_highway=int(options.get("n_highway") or 0),
         activation=str(options.get("activation", "relu")),
         max_characters=int(options.get("max_characters_per_token", 50)),
+        projection_location="after_highway" if projected else "none",
     )
 
 
@@ -243,9 +253,10 @@ def _char_tensors(weights: h5py.File, config: BiLMConfig, source: Path) -> dict[
             _take(weights, f"{group}/b_transform", (inner,), source),
         )
         tensors[f"highways.{index}.linear.weight"], tensors[f"highways.{index}.linear.bias"] = weight, bias
-    size = config.projection_size
-    tensors["projection.weight"] = np.ascontiguousarray(_take(weights, "CNN_proj/W_proj", (inner, size), source).T)
-    tensors["projection.bias"] = _take(weights, "CNN_proj/b_proj", (size,), source)
+    if cnn.projection_location == "after_highway":
+        weight = _take(weights, "CNN_proj/W_proj", (inner, config.projection_size), source)
+        tensors["projection.weight"] = np.ascontiguousarray(weight.T)
+        tensors["projection.bias"] = _take(weights, "CNN_proj/b_proj", (config.projection_size,), source)
     return {f"encoder.char_cnn.{name}": torch.from_numpy(value) for name, value in tensors.items()}
 
 
@@ -257,7 +268,10 @@ def _lstm_tensors(weights: h5py.File, config: BiLMConfig, source: Path) -> dict[
             group = f"RNN_{direction}/RNN/MultiRNNCell/Cell{layer}/LSTMCell"
             rows = gates_from_tensorflow(_take(weights, f"{group}/W_0", (2 * size, 4 * cells), source))
             bias = gates_from_tensorflow(_take(weights, f"{group}/B", (4 * cells,), source)[np.newaxis])[:, 0]
-            projection = _take(weights, f"{group}/W_P_0", (cells, size), source)
+            if config.cell_size == config.projection_size and f"{group}/W_P_0" not in weights:
+                projection = np.eye(cells, dtype=np.float32)
+            else:
+                projection = _take(weights, f"{group}/W_P_0", (cells, size), source)
             own = {"input_weight": rows[:, :size], "state_weight": rows[:, size:], "bias": bias}
             own["projection_weight"] = projection.T
             for part, value in own.items():
@@ -284,7 +298,7 @@ def _token_input(weights: h5py.File, weights_file: Path, vocabulary: Vocabulary 
         )
     marks = {word: vocabulary.id(word) for word in (SENTENCE_START, SENTENCE_END, "<UNK>")}
     return table, WordTable(
-        tuple(vocabulary),
+        vocabulary.words,
         sentence_start=marks[SENTENCE_START],
         sentence_end=marks[SENTENCE_END],
         unknown=marks["<UNK>"],
@@ -326,17 +340,18 @@ def _datasets(state: dict[str, Array], config: BiLMConfig) -> list[tuple[str, Ar
             group = f"CNN_high_{index}"
             out += [(f"{group}/W_carry", -carry.T), (f"{group}/b_carry", -carry_bias)]
             out += [(f"{group}/W_transform", transform.T), (f"{group}/b_transform", transform_bias)]
-        out += [("CNN_proj/W_proj", own["projection.weight"].T), ("CNN_proj/b_proj", own["projection.bias"])]
+        if "projection.weight" in own:
+            out += [("CNN_proj/W_proj", own["projection.weight"].T), ("CNN_proj/b_proj", own["projection.bias"])]
     else:
         out.append(("embedding", state["encoder.words.weight"]))
     for direction, name in enumerate(DIRECTIONS):
         for layer in range(config.n_layers):
-            take: Callable[[str], Array] = lambda part, at=f"{name}.layers.{layer}.": state[at + part]  # noqa: E731
-            bias = take("bias").copy()
+            at = f"{name}.layers.{layer}"
+            bias = state[f"{at}.bias"].copy()
             bias[config.cell_size : 2 * config.cell_size] += config.forget_bias - 1.0
             group = f"RNN_{direction}/RNN/MultiRNNCell/Cell{layer}/LSTMCell"
-            rows = np.concatenate([take("input_weight"), take("state_weight")], axis=1)
-            out += [(f"{group}/W_0", gates_to_tensorflow(rows)), (f"{group}/W_P_0", take("projection_weight").T)]
+            rows = np.concatenate([state[f"{at}.input_weight"], state[f"{at}.state_weight"]], axis=1)
+            out += [(f"{group}/W_0", gates_to_tensorflow(rows)), (f"{group}/W_P_0", state[f"{at}.projection_weight"].T)]
             out.append((f"{group}/B", gates_to_tensorflow(bias[:, np.newaxis])[0]))
     return out
 
