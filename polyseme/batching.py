@@ -1,4 +1,4 @@
-"""Which sentences are computed together. The plan depends on lengths and options only, so a resumed run makes it again."""
+"""Which sentences are computed together: a matter of lengths and options only, so a resumed run plans the same."""
 
 from __future__ import annotations
 

@@ -2,15 +2,16 @@
 
     raw text --tokenizer--> tokens --distinct sentences--> batches by length --engine--> one Embedding a sentence
 
-A sentence's vectors depend on the sentence and the model only (`state="settled"` or `"zero"`): not on its neighbours, the
-batch, earlier calls, threads. `state="carry"` reproduces the published systems, where they do.
+A sentence's vectors depend on the sentence and the model only (`state="settled"` or `"zero"`): not on its
+neighbours, the batch, earlier calls, threads. `state="carry"` reproduces the published systems, where they do.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields
+from functools import cached_property
 from itertools import chain
 from pathlib import Path
 
@@ -31,12 +32,14 @@ from polyseme.settle import settled_states
 from polyseme.text.languages import suggest_language
 from polyseme.text.tokenize import Sentence, Tokenizer, tokenizer_for
 
+Reduce = Callable[[Tensor], FloatArray]
+
 STATES = ("settled", "zero", "carry")
 MAX_TOKENS = 2048
 CACHE_WORDS = 100_000
 
 
-@dataclass
+@dataclass(frozen=True)
 class Counts:
     """What an embedder has read so far; nothing that was lost is silent.
 
@@ -50,10 +53,11 @@ class Counts:
     cut_words: int = 0
     unknown_words: int = 0
 
-    def add(self, other: Counts) -> None:
-        """Adds another reading's figures to these."""
-        for field in fields(self):
-            setattr(self, field.name, getattr(self, field.name) + getattr(other, field.name))
+    def __add__(self, other: Counts) -> Counts:
+        return Counts(*(getattr(self, field.name) + getattr(other, field.name) for field in fields(self)))
+
+    def __sub__(self, other: Counts) -> Counts:
+        return Counts(*(getattr(self, field.name) - getattr(other, field.name) for field in fields(self)))
 
 
 def load(
@@ -68,9 +72,10 @@ def load(
 ) -> Embedder:
     """Opens any published ELMo: a folder, weight file, archive, zip, URL or hub id.
 
-    `state`: "settled" (default), "zero" or "carry" (see DESIGN in the docs); a Transformer has none. `threads`: cores to
-    use, torch's own number by default; vectors do not depend on it. `max_tokens`: tokens computed together. `cache_words`:
-    distinct words whose context-free vectors are kept. `kernel`: "torch" or "onednn"; by default what suits the CPU.
+    `state`: what a sentence starts from: "settled" (default), "zero" or "carry"; a Transformer has none. `threads`:
+    cores to use, torch's own number by default; vectors do not depend on it. `max_tokens`: tokens computed together.
+    `cache_words`: distinct words whose context-free vectors are kept. `kernel`: "torch" or "onednn"; by default what
+    suits the CPU.
 
     Raises `UnknownFormatError`, `DamagedModelError`, `UnsupportedModelError`, `NotConvergedError`, `OptionError`.
     """
@@ -117,7 +122,7 @@ class Embedder:
         self.engine = Engine(model, self.kernel, self.threads, cache_words)
         self.counts = Counts()
         self.initial = self._initial()
-        self._carried: States | None = None
+        self.carried: States | None = None
 
     @property
     def width(self) -> int:
@@ -138,20 +143,28 @@ class Embedder:
         Raises `OptionError` for a string where a list of words belongs, `TooLongError` (Transformers only).
         """
         given = [_checked(sentence, place) for place, sentence in enumerate(sentences)]
+        arrays = self.reduced(given, _numpy, batch_size=batch_size)
+        return [Embedding(tokens, array) for tokens, array in zip(given, arrays, strict=True)]
+
+    def reduced(
+        self, sentences: Sequence[tuple[str, ...]], reduce: Reduce, *, batch_size: int | None = None
+    ) -> list[FloatArray]:
+        """`reduce` of each sentence's layers (L + 1, T, 2P), in input order; a repeated sentence is computed once.
+
+        Only what `reduce` returns is kept, so that a large corpus needs no memory for layers that are not wanted.
+        """
         if batch_size is not None and batch_size < 1:
             raise OptionError(f"batch_size must be at least 1, was: {batch_size}")
         if self.state == "carry":
             if batch_size is None:
-                raise OptionError(
-                    'state="carry" needs batch_size: row i of a batch goes on from row i of the one before'
-                )
-            layers = list(self._carry(given, batch_size))
-            self._count(given, given)
-            return [Embedding(tokens, _numpy(value)) for tokens, value in zip(given, layers, strict=True)]
-        distinct = list(dict.fromkeys(given))
-        arrays = dict(zip(distinct, map(_numpy, self._independent(distinct, batch_size)), strict=True))
-        self._count(given, distinct)
-        return [Embedding(tokens, arrays[tokens]) for tokens in given]
+                raise OptionError('state="carry" needs batch_size: row i goes on from row i of the batch before')
+            arrays = [reduce(layers) for layers in self._carry(sentences, batch_size)]
+            self._count(sentences, sentences)
+            return arrays
+        distinct = list(dict.fromkeys(sentences))
+        found = dict(zip(distinct, self._independent(distinct, reduce, batch_size), strict=True))
+        self._count(sentences, distinct)
+        return [found[sentence] for sentence in sentences]
 
     def embed_text(self, text: str, *, language: str | None = None) -> list[Embedding]:
         """Raw text -> one `Embedding` a sentence, with the character offsets of each word.
@@ -176,9 +189,14 @@ class Embedder:
         """The tokenizer for text like `sample`."""
         return tokenizer_for(language or self.model.text.tokenizer or suggest_language(sample))
 
+    @cached_property
+    def model_hash(self) -> str:
+        """SHA-256 of the weights (see `Model.hash`)."""
+        return self.model.hash()
+
     def reset(self) -> None:
         """Forgets the carried state."""
-        self._carried = None
+        self.carried = None
 
     # --- the three ways of starting a sentence
 
@@ -195,18 +213,19 @@ class Embedder:
         left, right = (LSTMState(s.hidden.to(self.device), s.cell.to(self.device)) for s in states)
         return left, right
 
-    def _independent(self, sentences: Sequence[tuple[str, ...]], batch_size: int | None) -> list[Tensor]:
-        """Layers of sentences that know nothing of each other, batched by length."""
+    def _independent(
+        self, sentences: Sequence[tuple[str, ...]], reduce: Reduce, batch_size: int | None
+    ) -> list[FloatArray]:
+        """Reduced layers of sentences that know nothing of each other, batched by length."""
         lengths = [len(sentence) + 2 for sentence in sentences]
         batches = plan(lengths, self.max_tokens, batch_size, padded=self.state == "none")
         side_by_side = -(-self.threads // 2)  # a batch keeps two threads busy, one a direction
-        layers: list[Tensor | None] = [None] * len(sentences)
+        arrays: dict[int, FloatArray] = {}
         for at in range(0, len(batches), side_by_side):
             group = batches[at : at + side_by_side]
             for batch, found in zip(group, self._run(group, sentences), strict=True):
-                for place, value in zip(batch, found, strict=True):
-                    layers[place] = value
-        return [layer for layer in layers if layer is not None]
+                arrays.update(zip(batch, map(reduce, found), strict=True))
+        return [arrays[place] for place in range(len(sentences))]
 
     def _run(self, batches: list[list[int]], sentences: Sequence[tuple[str, ...]]) -> list[list[Tensor]]:
         """Runs some batches together; where memory does not suffice, one by one, and then by halves."""
@@ -244,7 +263,7 @@ class Embedder:
         assert self.initial is not None
         for places in rows_in_order(len(sentences), batch_size):
             rows = len(places)
-            carried = self._carried
+            carried = self.carried
             have = carried[0].hidden.size(1) if carried else 0
             if carried is None or have < rows:
                 fresh = self._rows(rows - have)
@@ -253,17 +272,19 @@ class Embedder:
             batch = Batch([with_boundaries(sentences[place]) for place in places], _some_rows(carried, 0, rows))
             layers, end = self.engine.run([batch])[0]
             assert end is not None
-            self._carried = _beside(end, _some_rows(carried, rows, None))
+            self.carried = _beside(end, _some_rows(carried, rows, None))
             yield from layers
 
     def _count(self, given: Sequence[tuple[str, ...]], distinct: Sequence[tuple[str, ...]]) -> None:
         words = Counter(chain.from_iterable(given))
-        counts = Counts(len(given), words.total(), len(given) - len(distinct))
-        if characters := self.model.characters:
-            counts.cut_words = sum(count for word, count in words.items() if characters.is_cut(word))
-        if table := self.model.words:
-            counts.unknown_words = sum(count for word, count in words.items() if word not in table)
-        self.counts.add(counts)
+        characters, table = self.model.characters, self.model.words
+        self.counts += Counts(
+            sentences=len(given),
+            tokens=words.total(),
+            repeated_sentences=len(given) - len(distinct),
+            cut_words=sum(n for word, n in words.items() if characters.is_cut(word)) if characters else 0,
+            unknown_words=sum(n for word, n in words.items() if word not in table) if table else 0,
+        )
 
 
 def _beside(first: States, second: States) -> States:
@@ -307,4 +328,4 @@ def _device(name: str) -> torch.device:
 def _out_of_memory(error: Exception) -> bool:
     """Whether torch, on a GPU or a CPU, ran out of memory."""
     named = isinstance(error, MemoryError | torch.OutOfMemoryError)
-    return named or "alloc" in str(error) and "memory" in str(error)
+    return named or ("alloc" in str(error) and "memory" in str(error))

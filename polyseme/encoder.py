@@ -1,9 +1,9 @@
 """Word types -> context-free vectors (layer 0), each computed once and kept in a bounded cache.
 
-The character network costs as much as the LSTMs, and a text repeats its words: half of a batch's tokens are repeats, and
-after some thousand sentences 19 words in 20 have been seen. The cache is open (a new word is computed, never refused) and
-bounded (the oldest words go). A word's vector always comes out of tiles of one fixed size, so that a cached word, a fresh
-one and one computed again after it was dropped have the same bits.
+The character network costs as much as the LSTMs, and a text repeats its words: half of a batch's tokens are repeats,
+and after some thousand sentences 19 words in 20 have been seen. The cache is open (a new word is computed, never
+refused) and bounded (the oldest words go). A word's vector always comes out of tiles of one fixed size, so that a
+cached word, a fresh one and one computed again after it was dropped have the same bits.
 
 Legend: `U` distinct words, `F` filters, `P` projection width.
 """

@@ -1,7 +1,7 @@
 """Runs batches of sentences through a biLM: the stretch between words and layers.
 
-Within a batch the sentences are sorted by falling length and packed (all first words, then all second words, ...). The two
-directions never meet before the output, so they are two independent tasks. A Transformer takes the plain path.
+Within a batch the sentences are sorted by falling length and packed (all first words, then all second words, ...).
+The two directions never meet before the output, so they are two independent tasks. A Transformer takes the plain path.
 
 Legend: `B` sentences, `N` tokens of the batch with <S> and </S>, `L` layers, `P` projection width.
 """

@@ -59,7 +59,10 @@ def layout_of(path: Path) -> Layout:
 
 
 def open_model(path: str | Path) -> Model:
-    """The model at `path`, whatever its layout. Raises `UnknownFormatError`, `DamagedModelError`, `UnsupportedModelError`."""
+    """The model at `path`, whatever its layout.
+
+    Raises `UnknownFormatError`, `DamagedModelError`, `UnsupportedModelError`.
+    """
     path = Path(path)
     return layout_of(path).read(path)
 

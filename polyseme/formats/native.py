@@ -1,8 +1,8 @@
 """Polyseme's own folder: `model.safetensors`, `config.json`, and `vocab.txt` where the model has a softmax.
 
-config.json holds three sections, three frozen dataclasses: `architecture` (`BiLMConfig`), `text` (`TextConfig`), `card`
-(`ModelCard`); `characters` holds the alphabet, and `words.json` the table of a model that reads whole words. The settled
-state lies beside the weights, so that every machine starts its sentences from the same numbers.
+config.json holds three sections, three frozen dataclasses: `architecture` (`BiLMConfig`), `text` (`TextConfig`) and
+`card` (`ModelCard`); `characters` holds the alphabet, and `words.json` the table of a model that reads whole words.
+The settled state lies beside the weights, so that every machine starts its sentences from the same numbers.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def looks_like(path: Path) -> bool:
 
 
 def read(path: Path) -> Model:
-    """The model in the folder `path`. Raises `DamagedModelError`, `UnsupportedModelError` (a newer version's folder)."""
+    """The model in the folder `path`. Raises `DamagedModelError`, and `UnsupportedModelError` for a newer version."""
     file = path / "config.json"
     with damage_named(file, "reading the configuration"):
         sections = json.loads(file.read_text(encoding="utf-8"))
@@ -46,7 +46,7 @@ def read(path: Path) -> Model:
             raise DamagedModelError(f"{file}: is not the configuration of a Polyseme model (no 'format': '{FORMAT}')")
         if sections.get("version") != VERSION:
             raise UnsupportedModelError(
-                f"{file}: has version {sections.get('version')!r}, this Polyseme reads {VERSION}; install a newer Polyseme"
+                f"{file}: has version {sections.get('version')!r}, this Polyseme reads {VERSION}; install a newer one"
             )
         try:
             config = _config(sections["architecture"])

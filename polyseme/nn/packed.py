@@ -2,14 +2,14 @@
 
 Three ideas, each checked against the plain modules by tests:
 
-* Sentences are packed: sorted by falling length, all first words, then all second words, ... (as torch's PackedSequence).
-  A step computes only the rows that are still alive, and one matrix product serves the inputs of many steps.
-* tanh(x) = 2 sigmoid(2x) - 1, so one sigmoid over all four gates replaces three sigmoids and a tanh (torch's tanh costs
-  nine times its sigmoid here). The factors of two are folded into the weights once.
-* oneDNN multiplies float32 faster than torch's default on AMD CPUs when the weight is laid out beforehand. The choice rests
-  on facts about the CPU, never on timing: results must not depend on load.
+* Sentences are packed: sorted by falling length, all first words, then all second words, ... (as torch's
+  PackedSequence). A step computes only the rows still alive, and one product serves the inputs of many steps.
+* tanh(x) = 2 sigmoid(2x) - 1, so one sigmoid over all four gates replaces three sigmoids and a tanh (torch's tanh
+  costs nine times its sigmoid). The factors of two are folded into the weights once.
+* oneDNN multiplies float32 faster than torch's default on AMD CPUs when the weight is laid out beforehand. The choice
+  rests on facts about the CPU, never on timing: results must not depend on load.
 
-Every function here runs in a thread that has been given one torch thread (see `polyseme.workers`): a product's bits
+Every function here runs in a thread that has been given one torch thread (see `workers.py`): a product's bits
 then do not depend on how many cores there are.
 
 Legend: `N` packed tokens, `B` sentences, `H` cells, `P` projection width, `C` characters, `D` character size, `F` filters.
@@ -51,7 +51,7 @@ LENGTH_STEPS = (
 
 @cache
 def default_kernel() -> str:
-    """The kernel for this CPU: "onednn" on AMD with AVX2 or more, otherwise "torch" (MKL does well on its maker's CPUs)."""
+    """The kernel for this CPU: "onednn" on AMD with AVX2 or more, otherwise "torch", which does well on Intel's."""
     fast_enough = torch.backends.cpu.get_cpu_capability() in ("AVX2", "AVX512")
     known = hasattr(torch.ops.mkldnn, "_linear_pointwise") and torch.backends.mkldnn.is_available()
     return "onednn" if fast_enough and known and "AMD" in _cpu_vendor() else "torch"
@@ -93,7 +93,7 @@ class PackedLinear:
 
 @dataclass(frozen=True)
 class PackedLayer:
-    """One LSTM layer with gates in the order input, forget, output, memory; memory gates doubled, projection doubled."""
+    """One LSTM layer with gates in the order input, forget, output, memory; memory and projection doubled."""
 
     input: PackedLinear
     state: PackedLinear
@@ -120,7 +120,10 @@ class PackedLayer:
         )
 
     def step(self, hidden: Tensor, gates_of_input: Tensor, doubled_cell: Tensor) -> Tensor:
-        """The next hidden state; `doubled_cell` (2c) is advanced in place. *Shape:* (B, P), (B, 4H), (B, H) -> (B, P)."""
+        """The next hidden state; `doubled_cell` (2c) is advanced in place.
+
+        *Shape:* (B, P), (B, 4H), (B, H) -> (B, P).
+        """
         gates = torch.sigmoid_(self.state.plus(hidden, gates_of_input))
         take, keep, give, memory = gates.chunk(4, dim=1)
         # 2c' = f * 2c + 4 i (s - 1/2), where tanh(memory) = 2s - 1
@@ -189,8 +192,8 @@ def _last(output: Tensor, rows: Sequence[int], initial: Tensor) -> Tensor:
 class PackedCharCNN:
     """Word vectors in tiles of fixed size, so that a word's bits do not depend on its neighbours.
 
-    A published word is padded to 50 characters and the maximum runs over all of them; windows that begin behind the word
-    hold padding only and all give the same value, which is computed once. So the convolutions stop at the word's end.
+    A published word is padded to 50 characters and the maximum runs over all of them; windows that begin behind the
+    word hold padding only and all give the same value, which is computed once. So the convolutions stop at its end.
     """
 
     def __init__(self, cnn: CharCNN, padding: int, kernel: str) -> None:
@@ -206,12 +209,12 @@ class PackedCharCNN:
         self.of_padding = self._windows_max(only_padding, 1)  # Shape: (1, F), before the activation
 
     def _one_product(self) -> tuple[Tensor, Tensor]:
-        """All filters as one matrix over windows of the widest filter, zeros behind the narrow ones. *Shape:* (F, w D)."""
-        weights = [
-            F.pad(conv.weight.detach(), (0, self.widest - conv.weight.size(2))) for conv in self.cnn.convolutions
-        ]  # type: ignore[union-attr, operator, arg-type]
-        weight = torch.cat(weights).transpose(1, 2).flatten(1)  # Shape: (F, D, w) -> (F, w D)
-        return weight, torch.cat([conv.bias for conv in self.cnn.convolutions])  # type: ignore[misc]
+        """All filters as one matrix over windows of the widest, zeros behind the narrow ones. *Shape:* (F, w D), (F,)."""
+        state = self.cnn.convolutions.state_dict()
+        numbers = range(len(self.cnn.convolutions))
+        weights = [state[f"{number}.weight"] for number in numbers]  # Shape: (count, D, width) each
+        padded = [F.pad(weight, (0, self.widest - weight.size(2))) for weight in weights]
+        return torch.cat(padded).transpose(1, 2).flatten(1), torch.cat([state[f"{number}.bias"] for number in numbers])
 
     def step_of(self, length: int) -> int:
         """The number of window positions computed for a word of `length` characters; 0: the plain path."""
