@@ -11,6 +11,7 @@ import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from polyseme.errors import InputError, MissingExtraError, OptionError
@@ -166,7 +167,8 @@ def parquet_records(source: Source, options: RecordOptions) -> Iterator[Record]:
     if source.compression or source.path == STDIN:
         raise InputError(f"{source.path}: a Parquet file is compressed inside; unpack .{source.compression} first")
     try:
-        with parquet.ParquetFile(source.path) as file:
+        # Opened here: Arrow cannot spell a path that the locale's encoding could not.
+        with Path(source.path).open("rb") as stream, parquet.ParquetFile(stream) as file:
             schema = file.schema_arrow
             kinds = (arrow.string(), arrow.large_string())
             column = _text_column(source, options, schema.names, [f.name for f in schema if f.type in kinds])

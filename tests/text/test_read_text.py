@@ -59,18 +59,19 @@ def test_every_format_and_compression_gives_the_same(awkward_path: Path, kind: s
     assert {document.source for document in documents} == {str(path)}
 
 
-def test_parquet(tmp_path: Path) -> None:
+def test_parquet(awkward_path: Path) -> None:
     arrow = pytest.importorskip("pyarrow")
     parquet = pytest.importorskip("pyarrow.parquet")
-    path = tmp_path / "p.parquet"
-    parquet.write_table(arrow.table({"n": [7, 8, 9, 10], "body": ["a", None, " ", "b\nc"]}), path, row_group_size=2)
+    path = awkward_path / "p.parquet"
+    with path.open("wb") as file:
+        parquet.write_table(arrow.table({"n": [7, 8, 9, 10], "body": ["a", None, " ", "b\nc"]}), file, row_group_size=2)
     reader = read_documents([path], id_column="n")
     assert list(reader) == [Document("a", str(path), 1, "7"), Document("b\nc", str(path), 4, "10")]
     assert (reader.report.lines, reader.report.empty_lines) == (4, 2)
     with pytest.raises(InputError, match="holds int64, not text"):
         texts(path, text_column="n")
     with pytest.raises(InputError, match="not a Parquet file"):
-        texts(write(tmp_path / "bad.parquet", b"PAR1nonsense"))
+        texts(write(awkward_path / "bad.parquet", b"PAR1nonsense"))
 
 
 @pytest.mark.parametrize(("module", "name"), [("pyarrow.parquet", "x.parquet"), ("zstandard", "x.txt.zst")])
