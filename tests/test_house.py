@@ -25,8 +25,9 @@ FLOORS: list[set[str]] = [
     {"bilm", "fetch"},
     {"formats", "store", "static"},
     {"encoder", "settle", "batching"},
-    {"engine"},
+    {"engine", "elmo_bilm"},
     {"embedder", "elmo", "train"},
+    {"embed_file"},
     {"tasks", "insight", "search", "scale", "hub"},
     {"cli", "serve"},
 ]

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import ast
 import os
 import runpy
 import subprocess
@@ -50,6 +51,15 @@ def closure(requirements: list[str]) -> set[str]:
     return names
 
 
+def python(code: str, path: Path) -> list[str]:
+    """The lines that a new interpreter prints which finds modules in `path` first and takes warnings for errors."""
+    environment = {**os.environ, "PYTHONPATH": str(path), "PYTHONIOENCODING": "utf-8"}
+    command = [sys.executable, "-W", "error", "-c", code]
+    done = subprocess.run(command, capture_output=True, encoding="utf-8", env=environment)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.splitlines()
+
+
 @pytest.mark.parametrize("extra", ["", *PROJECT["optional-dependencies"]])
 def test_no_dependency_asks_for_torchvision(extra: str) -> None:
     requirements = PROJECT["optional-dependencies"][extra] if extra else PROJECT["dependencies"]
@@ -58,6 +68,33 @@ def test_no_dependency_asks_for_torchvision(extra: str) -> None:
 
 def test_the_closure_follows_requirements_of_requirements() -> None:
     assert {"torch", "sympy", "mpmath"} <= closure(["torch>=2"])
+
+
+def test_what_we_import_is_what_we_ask_for() -> None:
+    asked = [*PROJECT["dependencies"], *(text for texts in PROJECT["optional-dependencies"].values() for text in texts)]
+    named = {canonicalize_name(Requirement(text).name) for text in asked}
+    owners = metadata.packages_distributions()
+    for path in (REPOSITORY / "polyseme").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            if isinstance(node, ast.ImportFrom) and not node.level:
+                names = [node.module or ""]
+            for module in {name.partition(".")[0] for name in names} - sys.stdlib_module_names - {"polyseme"}:
+                found = {canonicalize_name(owner) for owner in owners.get(module, [module])}
+                assert found & named, f"{path.name} imports {module}, which pyproject.toml does not ask for"
+
+
+def test_the_core_works_without_the_extras(tmp_path: Path) -> None:
+    extras = ["pyarrow", "datasets", "pandas", "zstandard", "spacy", "hypothesis", "pytest"]
+    done = python(
+        f"import sys; sys.modules.update(dict.fromkeys({extras!r}))\n"
+        "import polyseme\n"
+        "for name in polyseme.__all__: getattr(polyseme, name)\n"
+        f"(sentence,) = polyseme.load({str(TINY)!r}).embed_text('The bank.')\n"
+        "print(sentence.layers.shape)\n",
+        tmp_path,
+    )
+    assert done == ["(3, 3, 16)"]
 
 
 def test_constraints_pin_the_core_and_the_extras_in_use() -> None:
@@ -80,12 +117,7 @@ def test_polyseme_and_a_loaded_model_survive_a_broken_torchvision(tmp_path: Path
         "print(embedder.embed([['The', 'bank']])[0].layers.shape)\n"
         "try:\n    import torchvision\nexcept RuntimeError as error:\n    print(error)\n"
     )
-    environment = {**os.environ, "PYTHONPATH": str(tmp_path), "PYTHONIOENCODING": "utf-8"}
-    done = subprocess.run(
-        [sys.executable, "-W", "error", "-c", code], capture_output=True, encoding="utf-8", env=environment
-    )
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.split("\n")[:2] == ["(3, 2, 16)", "built for another torch"]
+    assert python(code, tmp_path) == ["(3, 2, 16)", "built for another torch"]
 
 
 def test_the_wheel_holds_the_package_its_types_and_its_licence_and_no_tests(tmp_path: Path) -> None:
