@@ -205,7 +205,9 @@ def _layer_arrays(
         # No projection is the identity.
         "projection_weight": take(projection, (cells, size)).T if size < cells else np.eye(size, dtype=np.float32),
     }
-    return {f"{DIRECTIONS[direction]}.layers.{layer}.{name}": array for name, array in arrays.items()}
+    # Contiguous here, layer by layer: together at the end, views and copies would hold every kernel twice.
+    prefix = f"{DIRECTIONS[direction]}.layers.{layer}"
+    return {f"{prefix}.{name}": np.ascontiguousarray(array) for name, array in arrays.items()}
 
 
 def _cell_names(checkpoint: Checkpoint, direction: int, layer: int) -> tuple[str, str, str]:
@@ -249,5 +251,7 @@ def _vocabulary(folder: Path, checkpoint: Checkpoint) -> Vocabulary | None:
 def _word_table(vocabulary: Vocabulary | None, folder: Path) -> WordTable:
     if vocabulary is None:
         raise UnknownFormatError(f"{folder}: this model reads whole words, so its vocab.txt must lie beside it")
+    if UNKNOWN_WORD not in vocabulary:
+        raise DamagedModelError(f"{folder}: its vocab.txt lacks {UNKNOWN_WORD}, which the model reads for other words")
     marks = [vocabulary.id(word) for word in (SENTENCE_START, SENTENCE_END, UNKNOWN_WORD)]
     return WordTable(vocabulary.words, sentence_start=marks[0], sentence_end=marks[1], unknown=marks[2])
