@@ -186,9 +186,12 @@ class _ClassicFile:
         self._file = file
         self._size = path.stat().st_size
         self._words = words  # of files by others, from `sentence_to_index`
+        self._last: tuple[int, h5py.Dataset | None] = (-1, None)  # finding a data set takes longer than reading it
 
     def _sentence(self, sentence: int) -> h5py.Dataset:
-        return _dataset(self._file, str(sentence), self._size)
+        if self._last[0] != sentence:
+            self._last = (sentence, _dataset(self._file, str(sentence), self._size))
+        return self._last[1]
 
     def values(self, sentence: int) -> FloatArray:
         layout, data = self.header.layout, self._sentence(sentence)
@@ -232,6 +235,7 @@ class _ClassicFile:
         return joined(self)
 
     def close(self) -> None:
+        self._last = (-1, None)
         self._file.close()
 
 

@@ -18,7 +18,7 @@ from polyseme.embedding import FloatArray
 from polyseme.errors import InputError, MissingExtraError
 from polyseme.store.arrow_file import record_batch, schema
 from polyseme.store.columns import joined
-from polyseme.store.layout import Header, IntArray
+from polyseme.store.layout import Header, IntArray, StoreLayout
 
 if TYPE_CHECKING:
     from polyseme.store.assemble import RawColumns
@@ -29,17 +29,18 @@ except ImportError as error:
     raise MissingExtraError("The format parquet", "data") from error
 
 # Small enough that one sentence is cheap to reach, large enough for speed.
-ROW_GROUP_BYTES = 8 << 20
+ROW_GROUP_BYTES = 2 << 20
 ROW_GROUP_SENTENCES = 8192
 
 
 def write(raw: RawColumns, target: Path) -> None:
     """Write the file row group by row group; pages carry checksums, floats are neither compressed nor indexed."""
+    layout, kinds = raw.header.layout, _kinds(raw.header)
     with (
         record_batch(raw) as (batch, _),
         pq.ParquetWriter(
             target,
-            batch.schema,
+            kinds,
             compression="NONE",
             use_dictionary=False,
             write_statistics=False,
@@ -48,9 +49,34 @@ def write(raw: RawColumns, target: Path) -> None:
         ) as file,
     ):
         for first, last in _row_groups(raw):
-            # A slice of a batch keeps offsets that do not begin at zero; a copy of one row group is small.
-            rows = pa.Table.from_batches([batch.slice(first, last - first)]).take(np.arange(last - first))
-            file.write_table(rows, row_group_size=max(1, last - first))
+            rows = batch.slice(first, last - first)
+            columns = [
+                _plain_lists(rows.column("values"), kinds.field("values").type, layout)
+                if name == "values"
+                # a slice keeps offsets that do not begin at zero; a copy of these small columns does
+                else rows.column(name).take(np.arange(last - first))
+                for name in kinds.names
+            ]
+            file.write_table(pa.Table.from_arrays(columns, schema=kinds), row_group_size=last - first)
+
+
+def _kinds(header: Header) -> Any:
+    """Arrow's schema, but with the values of a sentence in one plain list: what data frames and SQL engines know."""
+    kinds = schema(header)
+    scalar = kinds.field("values").type
+    while hasattr(scalar, "value_type"):
+        scalar = scalar.value_type
+    plain = pa.large_list(pa.field("item", scalar, nullable=False))
+    return kinds.set(kinds.get_field_index("values"), pa.field("values", plain, nullable=False))
+
+
+def _plain_lists(values: Any, kind: Any, layout: StoreLayout) -> Any:
+    """Lists of rows as lists of numbers, without a copy of the numbers."""
+    per_row = layout.n_layers * layout.width
+    rows = np.arange(len(values) + 1, dtype=np.int64) if layout.pooled else values.offsets.to_numpy()
+    while hasattr(values.type, "value_type"):
+        values = values.flatten()
+    return pa.LargeListArray.from_arrays(pa.array((rows - rows[0]) * per_row), values, type=kind)
 
 
 def _row_groups(raw: RawColumns) -> Iterator[tuple[int, int]]:
@@ -144,7 +170,7 @@ def read(path: Path) -> ParquetSource:
         found = file.schema_arrow
         strings = {name: (found.metadata or {})[name.encode()].decode() for name in ("layout", "metadata")}
         header = Header.parse(strings)
-        if not found.equals(schema(header)):
+        if not found.equals(_kinds(header)):
             raise InputError("its columns are not those of its header")
         return ParquetSource(file, header)
     except BaseException:

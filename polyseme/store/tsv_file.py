@@ -142,10 +142,10 @@ class TsvSource:
 
     def values(self, sentence: int) -> FloatArray:
         layout = self.header.layout
-        cells = [row[len(self._labels) :] for row in self._rows(sentence)]
+        rows = [[float(cell) for cell in row[len(self._labels) :]] for row in self._rows(sentence)]
         with np.errstate(over="raise"):
-            numbers = np.asarray(cells, dtype=np.float64).astype(layout.numpy_dtype)
-        return numbers.reshape(len(cells), layout.n_layers, layout.width)
+            numbers = np.asarray(rows, dtype=np.float64).astype(layout.numpy_dtype)
+        return numbers.reshape(len(rows), layout.n_layers, layout.width)
 
     def tokens(self, sentence: int) -> tuple[str, ...] | None:
         if not self.header.layout.tokens:
