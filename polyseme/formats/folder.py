@@ -67,17 +67,31 @@ def open_model(path: str | Path) -> Model:
     return layout_of(path).read(path)
 
 
-def write_model(model: Model, destination: str | Path, to: str = "native", *, overwrite: bool = False) -> list[str]:
+# Every file that a writer of ours puts into a folder; `overwrite` removes nothing else.
+OURS = {"model.safetensors", "config.json", "vocab.txt", "words.json", "reference.safetensors"}
+OURS |= {"options.json", "weights.hdf5"}
+
+
+def write_model(
+    model: Model,
+    destination: str | Path,
+    to: str = "native",
+    *,
+    overwrite: bool = False,
+    finish: Callable[[Path], None] | None = None,
+) -> list[str]:
     """Writes `model` as a folder in the layout `to`; returns what that layout cannot hold.
 
-    The folder appears whole or not at all. Raises `OutputError` where `destination` exists (unless `overwrite`),
-    `UnsupportedModelError` where the layout cannot express the network.
+    The folder appears whole or not at all. `finish` is called with the complete folder before it appears: it may add
+    files, or look at it and raise. Raises `OutputError` where `destination` exists (unless `overwrite`, which replaces
+    nothing but a model), `UnsupportedModelError` where the layout cannot express the network.
     """
     destination = Path(destination)
     if to not in WRITERS:
         raise OptionError(f"--to must be one of {', '.join(WRITERS)}, was: {to!r}")
     if destination.exists() and not overwrite:
         raise OutputError(f"{destination} exists already; choose another name or pass --overwrite")
+    _refuse_foreign(destination)
     try:
         destination.parent.mkdir(parents=True, exist_ok=True)
         working = Path(tempfile.mkdtemp(prefix=f".{destination.name}.", dir=destination.parent))
@@ -85,12 +99,21 @@ def write_model(model: Model, destination: str | Path, to: str = "native", *, ov
         raise OutputError(f"cannot write beside {destination}: {error.strerror}; choose another place") from error
     try:
         lost = WRITERS[to](model, working)
+        if finish is not None:
+            finish(working)
         _replace(working, destination)
     except OSError as error:
         raise OutputError(f"cannot write {destination}: {error.strerror}; nothing was changed there") from error
     finally:
         shutil.rmtree(working, ignore_errors=True)
     return lost
+
+
+def _refuse_foreign(destination: Path) -> None:
+    """A folder that holds anything but a model is never replaced: it could be somebody's home."""
+    others = sorted({entry.name for entry in destination.iterdir()} - OURS) if destination.is_dir() else []
+    if others:
+        raise OutputError(f"{destination} holds {others[0]!r}, which is no part of a model; choose another name")
 
 
 def _replace(working: Path, destination: Path) -> None:

@@ -1,0 +1,143 @@
+"""`polyseme convert`: any published ELMo in, one folder out, compared with its source before it appears."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from polyseme.cli import options as opt
+from polyseme.cli.output import Meter, emit, quoted, say, shown, size, table, warn
+from polyseme.errors import ModelError, NotConvergedError, OptionError, OutputError
+
+if TYPE_CHECKING:
+    from polyseme.formats.model import Model
+
+EXAMPLE = "\b\nExample:\n  polyseme convert downloads/elmo_small/ elmo-small"
+
+
+def convert(
+    source: opt.Source,
+    destination: opt.Destination,
+    to: opt.To = opt.Target.native,
+    overwrite: opt.Overwrite = False,
+    json: opt.Json = False,
+) -> None:
+    """Save a model as a Polyseme folder, or in the layout of AllenNLP and bilm-tf.
+
+    The new folder is opened again and its vectors compared with those of SRC before it appears under its name. A
+    Polyseme folder also keeps the settled state, and reference vectors for `polyseme verify`.
+    """
+    if Path(destination).exists() and not overwrite:
+        raise OutputError(f"{shown(destination)} exists already; choose another name or pass --overwrite")
+    with Meter() as meter:
+        meter.step("starting")
+        from polyseme.fetch import resolve
+        from polyseme.formats.folder import layout_of, open_model
+
+        path = resolve(source, progress=lambda done, total: meter.update(done, total or 0, "bytes"))
+        _keep_apart(path, Path(destination))
+        meter.step(f"opening {shown(path)}")
+        layout = layout_of(path).name
+        model = open_model(path)
+        _check_room(model, Path(destination))
+        notes: list[str] = []
+        if to is opt.Target.native:
+            meter.step("reading sentence boundaries until the state settles")
+            model = _settle(model, notes)
+        meter.step(f"writing {shown(destination)}, and comparing")
+        lost, difference = _write(model, Path(destination), to.value, overwrite)
+    _tell(shown(path), layout, Path(destination), to.value, lost, difference, notes, json=json)
+
+
+def _keep_apart(source: Path, destination: Path) -> None:
+    """Replacing DST must not remove what is being read."""
+    real, target = source.resolve(), destination.resolve()
+    if real == target or target in real.parents:
+        raise OptionError(
+            f"SRC lies in DST ({shown(destination)}), which would be replaced; choose another name for DST"
+        )
+
+
+def _check_room(model: Model, destination: Path) -> None:
+    from polyseme.store.layout import free_bytes
+
+    needed = sum(tensor.numel() * tensor.element_size() for tensor in model.bilm.state_dict().values())
+    free = free_bytes(destination)
+    if free < needed:
+        raise OutputError(
+            f"{shown(destination)}: about {needed:,} bytes are needed and {free:,} are free there; "
+            f"free some space or choose another place"
+        )
+
+
+def _settle(model: Model, notes: list[str]) -> Model:
+    """The model with its settled state; without, and a note, where there is none."""
+    from polyseme.settle import settled_states
+
+    if model.bilm.config.layers != "lstm" or model.settled is not None:
+        return model
+    try:
+        states, residual = settled_states(model)
+    except NotConvergedError as error:
+        notes.append(str(error))
+        return model
+    return replace(model, settled=states, settled_residual=residual)
+
+
+def _write(model: Model, destination: Path, to: str, overwrite: bool) -> tuple[list[str], float]:
+    """Writes and compares; raises `ModelError`, and leaves everything as it was, where the vectors differ."""
+    from polyseme.formats.folder import open_model, write_model
+    from polyseme.verify import LIMIT, compare, write_reference
+
+    found: list[float] = []
+
+    def finish(working: Path) -> None:
+        if to == "native":
+            write_reference(model, working)
+        found.append(compare(model, open_model(working)))
+        if not found[0] <= LIMIT:
+            raise ModelError(
+                f"the converted model's vectors differ from the source's by {found[0]:.2g} ({LIMIT:g} is allowed), so "
+                f"{shown(destination)} was not written; please report this with the output of `polyseme info`"
+            )
+
+    return write_model(model, destination, to, overwrite=overwrite, finish=finish), found[0]
+
+
+def _tell(
+    source: str,
+    layout: str,
+    destination: Path,
+    to: str,
+    lost: list[str],
+    difference: float,
+    notes: list[str],
+    *,
+    json: bool,
+) -> None:
+    files = sorted(destination.iterdir())
+    following = quoted(["polyseme", "verify" if to == "native" else "info", shown(destination)])
+    for note in notes:
+        warn(f"no settled state is stored: {note}")
+    if json:
+        emit(
+            {
+                "source": source,
+                "source_layout": layout,
+                "to": to,
+                "wrote": [shown(file) for file in files],
+                "bytes": sum(file.stat().st_size for file in files),
+                "not_held": lost,
+                "max_difference": difference,
+                "warnings": notes,
+                "next": following,
+            }
+        )
+        return
+    wrote = "\n".join(f"{shown(file)}  ({size(file.stat().st_size)})" for file in files)
+    rows = [("read", f"{source}  ({layout})")]
+    rows.append(("compared", f"vectors of source and destination: max |difference| {difference:.2g}"))
+    if lost:
+        rows.append(("not held", "\n".join(lost)))
+    say(table([*rows, ("wrote", wrote), ("next", following)]))

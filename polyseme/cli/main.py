@@ -1,0 +1,49 @@
+"""`polyseme VERB ...`: one small file per verb. Neither this nor `--help` imports torch; a verb does when it runs."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from polyseme._version import __version__
+from polyseme.cli import convert, embed, info, verify
+from polyseme.cli.output import Verbs, readable_streams, say
+
+app = typer.Typer(
+    name="polyseme",
+    cls=Verbs,
+    no_args_is_help=True,
+    add_completion=False,
+    # Plain help and plain tracebacks: the same text on every terminal, in a pipe and in docs/cli.md.
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        say(f"polyseme {__version__}")
+        raise typer.Exit
+
+
+@app.callback(epilog="`polyseme VERB --help` shows the options of a verb, with an example.")
+def polyseme(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    """Contextual word vectors: open any published ELMo; the same text always gives the same vector."""
+
+
+app.command(epilog=embed.EXAMPLE)(embed.embed)
+app.command(epilog=convert.EXAMPLE, short_help="Save a model in Polyseme's or AllenNLP's layout.")(convert.convert)
+app.command(epilog=info.EXAMPLE, short_help="Show what a model is.")(info.info)
+app.command(epilog=verify.EXAMPLE, short_help="Check that a model is sound.")(verify.verify)
+
+
+def run() -> None:
+    """The entry point of the program `polyseme` and of `python -m polyseme`."""
+    readable_streams()
+    app(prog_name="polyseme")

@@ -1,0 +1,123 @@
+"""The arguments and options of the verbs, declared once each, so that a verb's signature stays readable."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated, Any
+
+import typer
+
+from polyseme.text.processing import WHY_KEEP_STOP_WORDS
+
+Unit = StrEnum("Unit", ["sentence", "line", "document"])
+Pool = StrEnum("Pool", ["none", "mean", "max"])
+Dtype = StrEnum("Dtype", ["float16", "float32"])
+State = StrEnum("State", ["settled", "zero", "carry"])
+EncodingErrors = StrEnum("EncodingErrors", ["strict", "replace", "skip"])
+Normalize = StrEnum("Normalize", ["none", "nfc", "nfkc"])
+Target = StrEnum("Target", ["native", "allennlp"])
+
+
+class Format(StrEnum):
+    """The formats of `polyseme.store`, one of which has a name that is no Python word."""
+
+    SAFETENSORS = "safetensors"
+    ARROW = "arrow"
+    H5 = "h5"
+    H5_CLASSIC = "h5-classic"
+    PARQUET = "parquet"
+    NPZ = "npz"
+    TSV = "tsv"
+
+
+def _value(name: str, metavar: str, text: str, **more: Any) -> Any:
+    return typer.Option(name, metavar=metavar, help=text, **more)
+
+
+def _flag(name: str, text: str) -> Any:
+    """Without the `--no-...` twin that typer adds by itself."""
+    return typer.Option(name, help=text)
+
+
+# --- every verb
+
+ModelArgument = Annotated[str, typer.Argument(metavar="MODEL", help="Folder, file, archive, address or hub id.")]
+Overwrite = Annotated[bool, _flag("--overwrite", "Replace what is there.")]
+Json = Annotated[bool, _flag("--json", "Print one JSON object instead of lines for people.")]
+
+# --- convert
+
+Source = Annotated[str, typer.Argument(metavar="SRC", help="A model: folder, file, archive, address or hub id.")]
+Destination = Annotated[str, typer.Argument(metavar="DST", help="The folder to write.")]
+To = Annotated[Target, typer.Option("--to", help="Polyseme's folder, or options.json and weights.hdf5.")]
+
+# --- embed: what is read
+
+Text = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="TEXT",
+        help="Files, directories, patterns, or - for standard input. Read as plain text, .jsonl, .csv, .tsv or "
+        ".parquet by their ending, also compressed (.gz .xz .zst).",
+    ),
+]
+Tokenized = Annotated[bool, _flag("--tokenized", "The text has one sentence a line, words apart by white space.")]
+Lang = Annotated[
+    str | None,
+    _value(
+        "--lang",
+        "LANG",
+        "Language or tokenizer: en, zh, und, icu:xx, whitespace ... By default the model's own, otherwise what the "
+        "script of the text suggests.",
+    ),
+]
+TextColumn = Annotated[str | None, _value("--text-column", "NAME", "The column of records that holds text.")]
+IdColumn = Annotated[str | None, _value("--id-column", "NAME", "The column to store as each record's id.")]
+Encoding = Annotated[str, _value("--encoding", "NAME", "Of the text; a byte-order mark wins.")]
+OnBadBytes = Annotated[
+    EncodingErrors,
+    typer.Option("--encoding-errors", help="Bytes that fit no character: stop, put U+FFFD, or leave the line out."),
+]
+Unwrap = Annotated[bool, _flag("--unwrap", "Join hard-wrapped lines, and words that were cut at line ends.")]
+NormalForm = Annotated[Normalize, typer.Option("--normalize", help="Unicode normalization of the text.")]
+Lowercase = Annotated[bool, _flag("--lowercase", "Lower-case every word.")]
+RemoveStopWords = Annotated[bool, _flag("--remove-stop-words", f"Leave stop words out. {WHY_KEEP_STOP_WORDS}")]
+Stem = Annotated[bool, _flag("--stem", "Cut words down to their stems.")]
+
+# --- embed: what is computed
+
+ModelOption = Annotated[
+    str | None,
+    typer.Option(
+        "--model",
+        "-m",
+        metavar="MODEL",
+        help="A model's folder, file, archive, address or hub id. Needed: no model ships with Polyseme yet.",
+    ),
+]
+StartState = Annotated[
+    State | None,
+    typer.Option(
+        "--state",
+        help="Where a sentence starts: in one stored state (settled, the default), at zero, or as the published "
+        "systems do, where the batch before ended (carry; needs --batch-size). A Transformer has none.",
+    ),
+]
+BatchSize = Annotated[int | None, _value("--batch-size", "N", "Sentences of a batch at most.", min=1)]
+MaxTokens = Annotated[
+    int | None, _value("--max-tokens", "N", "Words computed together at most; fewer need less memory.", min=1)
+]
+Device = Annotated[str, _value("--device", "DEVICE", "auto, cpu, cuda, cuda:N or mps.")]
+Threads = Annotated[
+    int | None, _value("--threads", "N", "Cores to use, by default all. Vectors do not depend on it.", min=1)
+]
+
+# --- embed: what is written
+
+Out = Annotated[str, typer.Option("--out", "-o", metavar="OUT", help="The file to write; its ending says the format.")]
+Layers = Annotated[str, _value("--layers", "LAYERS", "average, all, top, or numbers such as 0,2 (0: without context).")]
+RecordUnit = Annotated[Unit, typer.Option("--unit", help="What one record of OUT is.")]
+Pooling = Annotated[Pool, typer.Option("--pool", help="One vector a record instead of one a word.")]
+OutFormat = Annotated[Format | None, typer.Option("--format", help="By default what the ending of OUT says.")]
+Numbers = Annotated[Dtype, typer.Option("--dtype", help="Of the stored numbers; they are computed in float32.")]
+Resume = Annotated[bool, _flag("--resume", "Go on where an earlier run of this command stopped.")]
