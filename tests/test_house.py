@@ -6,6 +6,7 @@ The picture that `FLOORS` encodes stands in CONTRIBUTING.md; change both togethe
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -27,7 +28,7 @@ FLOORS: list[set[str]] = [
     {"encoder", "settle", "batching"},
     {"engine", "elmo_bilm"},
     {"embedder", "elmo", "train"},
-    {"embed_file"},
+    {"embed_file", "verify"},
     {"tasks", "insight", "search", "scale", "hub"},
     {"cli", "serve"},
 ]
@@ -108,6 +109,13 @@ def wrong_imports(tree: ast.Module, path: Path) -> list[str]:
 def test_imports_point_down(path: Path) -> None:
     assert unit_of(path) in FLOOR_OF.keys() | DOORS, f"give {unit_of(path)} a floor here and in CONTRIBUTING.md"
     assert wrong_imports(parse(path), path) == []
+
+
+def test_the_picture_in_contributing_shows_these_floors() -> None:
+    text = (PACKAGE.parent / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    picture = text.partition("```text\n")[2].partition("```")[0].splitlines()
+    drawn = [set(re.split(r"\s{3,}", line)[0].replace("(", "").replace(")", "").split()) for line in picture]
+    assert drawn == FLOORS[::-1]
 
 
 @pytest.mark.parametrize(
