@@ -55,7 +55,7 @@ def _value(kind: Any) -> Any:
 def record_batch(raw: RawColumns) -> Iterator[tuple[Any, mmap.mmap | None]]:
     """All sentences as one batch over the mapped working files, and the map of the values; nothing is read yet."""
     header, kinds = raw.header, schema(raw.header)
-    mapped = _map_values(raw.values_path)
+    mapped = _map_whole(raw.values_path) if raw.values_path.stat().st_size else None
     build = {
         "id": lambda kind: _strings(raw, "id", kind, header.n_sentences),
         "document": lambda kind: pa.Array.from_buffers(
@@ -68,10 +68,10 @@ def record_batch(raw: RawColumns) -> Iterator[tuple[Any, mmap.mmap | None]]:
     yield pa.RecordBatch.from_arrays([build[field.name](field.type) for field in kinds], schema=kinds), mapped
 
 
-def _map_values(path: Path) -> mmap.mmap | None:
-    """The raw values; None when there are none, since an empty file cannot be mapped. Unmapped with its last user."""
+def _map_whole(path: Path) -> mmap.mmap:
+    """The file as memory; it is unmapped with its last user."""
     with path.open("rb") as file:
-        return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) if path.stat().st_size else None
+        return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
 
 
 def _values(raw: RawColumns, kind: Any, buffer: Any) -> Any:
@@ -139,7 +139,8 @@ def write(raw: RawColumns, target: Path) -> None:
 def read(path: Path) -> FlatColumns:
     """Map the file. Raises `InputError` when it is damaged or not one that `write` made."""
     try:
-        with pa.memory_map(str(path)) as mapped, pa.ipc.open_file(mapped) as file:
+        # mapped by Python, since Arrow takes no path that the locale cannot spell
+        with pa.ipc.open_file(pa.py_buffer(_map_whole(path))) as file:
             strings = {name: (file.schema.metadata or {})[name.encode()].decode() for name in ("layout", "metadata")}
             header = Header.parse(strings)
             if not file.schema.equals(schema(header)) or file.num_record_batches != 1:

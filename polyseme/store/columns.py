@@ -17,7 +17,7 @@ from polyseme.embedding import FloatArray
 from polyseme.errors import InputError
 from polyseme.store.layout import ByteArray, Header, IntArray
 
-BLOCK_BYTES = 8 << 20
+BLOCK_BYTES = 4 << 20
 
 
 class Rows(Protocol):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 import numpy.typing as npt
@@ -38,8 +38,9 @@ def write(raw: RawColumns, target: Path) -> None:
     layout, kinds = raw.header.layout, _kinds(raw.header)
     with (
         record_batch(raw) as (batch, _),
+        target.open("wb") as opened,  # Arrow takes no path that the locale cannot spell
         pq.ParquetWriter(
-            target,
+            opened,
             kinds,
             compression="NONE",
             use_dictionary=False,
@@ -97,8 +98,9 @@ def _row_groups(raw: RawColumns) -> Iterator[tuple[int, int]]:
 class ParquetSource:
     """A `Source` that holds one row group of the file at a time."""
 
-    def __init__(self, file: pq.ParquetFile, header: Header) -> None:
+    def __init__(self, opened: BinaryIO, file: pq.ParquetFile, header: Header) -> None:
         self.header = header
+        self._opened = opened
         self._file = file
         counts = [file.metadata.row_group(group).num_rows for group in range(file.num_row_groups)]
         self._firsts = np.cumsum([0, *counts], dtype=np.int64)
@@ -147,6 +149,7 @@ class ParquetSource:
     def close(self) -> None:
         self._rows = None
         self._file.close()
+        self._opened.close()
 
 
 def _numbers(array: Any, dtype: np.dtype[Any]) -> npt.NDArray[Any]:
@@ -165,14 +168,15 @@ def _checked(read: Any) -> Any:
 
 def read(path: Path) -> ParquetSource:
     """Open the file. Raises `InputError` when it is damaged or not one that `write` made."""
-    file = _checked(lambda: pq.ParquetFile(path, page_checksum_verification=True))
+    opened = path.open("rb")
     try:
+        file = _checked(lambda: pq.ParquetFile(opened, page_checksum_verification=True))
         found = file.schema_arrow
         strings = {name: (found.metadata or {})[name.encode()].decode() for name in ("layout", "metadata")}
         header = Header.parse(strings)
         if not found.equals(_kinds(header)):
             raise InputError("its columns are not those of its header")
-        return ParquetSource(file, header)
+        return ParquetSource(opened, file, header)
     except BaseException:
-        file.close()
+        opened.close()
         raise

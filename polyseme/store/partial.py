@@ -113,6 +113,11 @@ class PartialFolder:
             yield
         except OSError as error:
             raise OutputError(self._disk_message(error)) from error
+        except UnicodeEncodeError as error:
+            name = ascii(str(self.target))
+            raise OutputError(
+                f"this locale cannot spell the file name {name}: use plain letters, or a UTF-8 locale"
+            ) from error
 
     def _disk_message(self, error: OSError) -> str:
         written = sum(self.sizes.values())

@@ -79,7 +79,18 @@ def test_mutations(tmp_path: Path, format: str) -> None:
         "import sys, pathlib; sys.path[:0] = [sys.argv[1]]; import test_damage;"
         "print(test_damage.fuzz(pathlib.Path(sys.argv[2]), sys.argv[3], 200))"
     )
-    command = [sys.executable, "-W", "error", "-c", code, str(Path(__file__).parent), str(tmp_path), format]
+    command = [
+        sys.executable,
+        "-W",
+        "error",
+        "-W",
+        "ignore::EncodingWarning",
+        "-c",
+        code,
+        str(Path(__file__).parent),
+        str(tmp_path),
+        format,
+    ]
     done = subprocess.run(command, capture_output=True, timeout=100)
     assert done.returncode == 0, (done.returncode, done.stderr.decode("utf-8", "replace"))
     assert int(done.stdout) >= 80  # every truncation at least; damage inside the values cannot be seen

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -187,8 +188,9 @@ def test_equal_content_gives_equal_bytes(tmp_path: Path) -> None:
 
 
 def test_awkward_paths_and_suffixes(awkward_path: Path) -> None:
+    chinese = os.fsdecode("中".encode())  # also where the locale cannot spell it
     for suffix in ("safetensors", "arrow", "h5", "hdf5", "parquet", "npz", "tsv"):
-        path = awkward_path / "deeper 中" / f"vectors 中.{suffix}"
+        path = awkward_path / f"deeper {chinese}" / f"vectors {chinese}.{suffix}"
         with EmbeddingWriter(path, n_layers=1, width=2) as writer:
             writer.append(np.ones((1, 1, 2), dtype=np.float32), ["中"])
         with read_embeddings(path) as stored:
