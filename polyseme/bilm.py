@@ -37,7 +37,7 @@ class BiLMConfig:
 
     `encoder`: what turns a word into x_k. `layers`: "lstm" or "transformer" (then `transformer` holds its own sizes).
     `cell_size`, clips, `residual` and `forget_bias` concern the LSTM; a clip of None means none. `n_words`,
-    `word_size`: table of a word encoder. `softmax_size`: words of the output layer, 0 where the published file left it out.
+    `word_size`: table of a word encoder. `softmax_size`: words of the output layer, 0 where the file has none.
     `dropout`: on the inputs of each layer, in training only.
     """
 

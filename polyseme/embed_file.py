@@ -10,8 +10,6 @@ two sweeps: the backward direction from right to left, spooled to disk, then the
 from __future__ import annotations
 
 import base64
-import hashlib
-import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
@@ -26,55 +24,22 @@ from torch import Tensor
 from polyseme._version import __version__
 from polyseme.embedder import Counts, Embedder
 from polyseme.embedding import FloatArray
-from polyseme.engine import States, with_boundaries
+from polyseme.engine import States
 from polyseme.errors import OptionError
+from polyseme.long_sentence import long_sentence
 from polyseme.nn.lstm import LSTMState
+from polyseme.records import BLOCK_TOKENS, FileOptions, Record, file_identity, text_bytes
+from polyseme.records import blocks as make_blocks
+from polyseme.records import records as read_records
 from polyseme.store import EmbeddingWriter, StoreLayout, choose_format, output_bytes, required_bytes
-from polyseme.text.config import TextConfig
 from polyseme.text.languages import script_share
-from polyseme.text.processing import apply
-from polyseme.text.read import Document, Reader, read_documents
-from polyseme.text.tokenize import Sentence, Tokenizer, tokenizer_for
+from polyseme.text.read import Reader, read_documents
+from polyseme.text.tokenize import Tokenizer, tokenizer_for
 
-BLOCK_TOKENS = 32_768
+__all__ = ["FileOptions", "FileReport", "Progress", "embed_file"]
+
 LONG_TOKENS = 16_384  # longer sentences are read in two sweeps
-CHUNK_TOKENS = 2_048
 SAMPLE_CHARACTERS = 20_000
-
-
-@dataclass(frozen=True)
-class FileOptions:
-    """What to store of which text. `layers`: average, all, top, or numbers such as "0,2". `pool`: none, mean or max.
-
-    `unit`: what one record of the output is; the model always reads sentence by sentence. `tokenized`: words are
-    separated by white space and a line is a sentence. `batch_size`: rows of a batch, for `state="carry"` only.
-    """
-
-    unit: str = "sentence"
-    layers: str = "average"
-    pool: str = "none"
-    format: str | None = None
-    dtype: str = "float16"
-    tokenized: bool = False
-    language: str | None = None
-    text_column: str | None = None
-    id_column: str | None = None
-    encoding: str = "utf-8"
-    encoding_errors: str = "strict"
-    unwrap: bool = False
-    normalize: str = "none"
-    lowercase: bool = False
-    remove_stop_words: bool = False
-    stem: bool = False
-    batch_size: int | None = None
-
-    def __post_init__(self) -> None:
-        for name, value, known in (
-            ("unit", self.unit, ("sentence", "line", "document")),
-            ("pool", self.pool, ("none", "mean", "max")),
-        ):
-            if value not in known:
-                raise OptionError(f"{name} must be one of {', '.join(known)}, was: {value!r}")
 
 
 @dataclass(frozen=True)
@@ -102,19 +67,6 @@ class FileReport:
     language: str
     finished_before: bool = False
     warnings: list[str] = field(default_factory=list)
-
-
-@dataclass(frozen=True)
-class _Record:
-    """One record of the output: the sentences that the model reads, and where they came from."""
-
-    sentences: tuple[Sentence, ...]
-    document: int
-    id: str | None
-
-    @property
-    def n_tokens(self) -> int:
-        return sum(map(len, self.sentences))
 
 
 def embed_file(
@@ -147,7 +99,7 @@ class _Run:
         progress: Callable[[Progress], None] | None,
     ) -> None:
         self.embedder, self.paths, self.out, self.options, self.progress = embedder, paths, out, options, progress
-        if embedder.state == "carry" and (options.batch_size is None or _unit(options) != "sentence"):
+        if embedder.state == "carry" and (options.batch_size is None or not options.single_sentences):
             raise OptionError('state="carry" needs batch_size, and records that are single sentences (unit "sentence")')
         self.chosen = chosen_layers(options.layers, embedder.n_layers)
         self.started = time.monotonic()
@@ -175,8 +127,8 @@ class _Run:
             if options.tokenized
             else self.embedder.tokenizer(sample, language=options.language)
         )
-        records = self._records(chain([first], documents), tokenizer)
-        blocks = _blocks(records, options.batch_size if self.embedder.state == "carry" else 1)
+        records = read_records(chain([first], documents), tokenizer, options, text)
+        blocks = make_blocks(records, options.batch_size if self.embedder.state == "carry" else 1)
         block = next(blocks)
         layout = self._layout()
         needed = self._estimate(layout, block, reader)
@@ -191,30 +143,9 @@ class _Run:
             finished_before = writer.finished
         return self._report(reader, tokenizer, sample, finished_before)
 
-    # --- text -> records -> blocks
-
-    def _records(self, documents: Iterator[Document], tokenizer: Tokenizer) -> Iterator[_Record]:
-        """Every record, in order. A document without words still gives its record, unless records are sentences."""
-        options, own = self.options, self.embedder.model.text
-        config = TextConfig(
-            lowercase=options.lowercase or own.lowercase,
-            remove_stop_words=options.remove_stop_words or own.remove_stop_words,
-            stem=options.stem or own.stem,
-        )
-        processing = config != TextConfig()
-        for number, document in enumerate(documents):
-            sentences = tuple(tokenizer.sentences(document.text))
-            if processing:
-                sentences = tuple(apply(sentence, config, tokenizer.language) for sentence in sentences)
-            if _unit(options) == "sentence":
-                for sentence in sentences:
-                    yield _Record((sentence,), number, document.id)
-            else:
-                yield _Record(sentences, number, document.id)
-
     # --- records -> file
 
-    def _write(self, blocks: Iterator[list[_Record]], writer: EmbeddingWriter) -> None:
+    def _write(self, blocks: Iterator[list[Record]], writer: EmbeddingWriter) -> None:
         skip = self.n_records
         seen = 0
         for block in blocks:
@@ -230,7 +161,7 @@ class _Run:
             writer.commit(self._position())
             self._tell()
 
-    def _append(self, record: _Record, arrays: Iterator[FloatArray], writer: EmbeddingWriter) -> None:
+    def _append(self, record: Record, arrays: Iterator[FloatArray], writer: EmbeddingWriter) -> None:
         tokens = [token for sentence in record.sentences for token in sentence.tokens]
         offsets = [span for sentence in record.sentences for span in sentence.offsets]
         own = {"tokens": tokens, "offsets": offsets, "id": record.id, "document": record.document}
@@ -285,7 +216,7 @@ class _Run:
     def _fingerprint(self, tokenizer: Tokenizer) -> dict[str, Any]:
         """All that the bytes depend on, beside the metadata."""
         return {
-            "inputs": [_file_identity(path) for path in self.paths],
+            "inputs": [file_identity(path) for path in self.paths],
             "options": asdict(self.options),
             "tokenizer": [tokenizer.name, tokenizer.version],
             "block_tokens": BLOCK_TOKENS,
@@ -324,10 +255,10 @@ class _Run:
             documents=True,
         )
 
-    def _estimate(self, layout: StoreLayout, block: list[_Record], reader: Reader) -> int:
+    def _estimate(self, layout: StoreLayout, block: list[Record], reader: Reader) -> int:
         """Bytes needed on disk, from the first block's tokens and characters and the sizes of the inputs."""
         tokens = sum(record.n_tokens for record in block)
-        whole = sum(_text_bytes(Path(path)) for path in self.paths)
+        whole = sum(text_bytes(Path(path)) for path in self.paths)
         share = min(1.0, reader.report.characters / whole) if whole else 1.0
         self.tokens_expected = max(tokens, int(tokens / max(share, 1e-9)))
         sentences = max(1, int(len(block) * self.tokens_expected / max(tokens, 1)))
@@ -385,53 +316,6 @@ def chosen_layers(layers: str, n_layers: int) -> list[int]:
     return [int(part) for part in parts]
 
 
-def long_sentence(
-    embedder: Embedder, tokens: Sequence[str], select: Callable[[Tensor], Tensor], folder: Path
-) -> Iterator[FloatArray]:
-    """The selected layers of a sentence of any length, in chunks from left to right, in constant memory.
-
-    *Shape:* (kept layers, t, 2P) each; equal to the one-shot result. The backward half is spooled in `folder` by plain
-    writes, which cost no address space.
-    """
-    assert embedder.initial is not None
-    words = with_boundaries(tokens)
-    starts = range(0, len(words), CHUNK_TOKENS)
-    left, right = embedder.initial
-    with tempfile.TemporaryFile(dir=folder, prefix=".polyseme-") as spool:
-        sizes = []
-        for start in reversed(starts):
-            chunk = words[start : start + CHUNK_TOKENS]
-            layers, right = embedder.engine.read_chunk(1, chunk[::-1], right)
-            data = select(layers).flip(1).cpu().numpy().tobytes()
-            spool.write(data)
-            sizes.append(len(data))
-        end = spool.tell()
-        for start in starts:
-            chunk = words[start : start + CHUNK_TOKENS]
-            layers, left = embedder.engine.read_chunk(0, chunk, left)
-            forward = select(layers).cpu().numpy()
-            end -= sizes.pop()
-            spool.seek(end)
-            backward = np.frombuffer(spool.read(forward.nbytes), dtype=np.float32).reshape(forward.shape)
-            both = np.concatenate([forward, backward], axis=2)
-            # <S> opens the first chunk and </S> closes the last
-            yield both[:, int(start == 0) : len(chunk) - int(start + len(chunk) == len(words))]
-
-
-def _blocks(records: Iterator[_Record], multiple: int | None) -> Iterator[list[_Record]]:
-    """Records in blocks of about BLOCK_TOKENS; the number of records of a block is a multiple of `multiple`."""
-    block: list[_Record] = []
-    tokens = 0
-    for record in records:
-        block.append(record)
-        tokens += record.n_tokens
-        if tokens >= BLOCK_TOKENS and len(block) % (multiple or 1) == 0:
-            yield block
-            block, tokens = [], 0
-    if block:
-        yield block
-
-
 def _pooled(pieces: Iterator[FloatArray], pool: str, shape: tuple[int, int]) -> FloatArray:
     """Mean or maximum over all words; zeros for a record without words. *Shape:* (kept layers, 2P)."""
     count, total = 0, np.zeros(shape, dtype=np.float64 if pool == "mean" else np.float32)
@@ -460,33 +344,9 @@ def _unpacked_states(packed: list[str] | None, embedder: Embedder) -> States | N
         return None
     config = embedder.model.bilm.config
     sizes = (config.projection_size, config.cell_size) * 2
+    arrays = [np.frombuffer(base64.b64decode(text), dtype=np.float32).copy() for text in packed]
     hidden, cell, back_hidden, back_cell = (
-        torch.from_numpy(np.frombuffer(base64.b64decode(text), dtype=np.float32).reshape(config.n_layers, -1, size).copy())
-        .to(embedder.device)
-        for text, size in zip(packed, sizes, strict=True)
+        torch.from_numpy(array.reshape(config.n_layers, -1, size)).to(embedder.device)
+        for array, size in zip(arrays, sizes, strict=True)
     )  # fmt: skip
     return LSTMState(hidden, cell), LSTMState(back_hidden, back_cell)
-
-
-def _unit(options: FileOptions) -> str:
-    """A line of given words is a sentence."""
-    return "sentence" if options.tokenized and options.unit == "line" else options.unit
-
-
-def _file_identity(path: str | Path) -> list[object]:
-    """Path, size, and a digest of both ends: cheap for any size, and different for any usual edit."""
-    file = Path(path)
-    if not file.is_file():
-        return [str(path)]
-    size = file.stat().st_size
-    with file.open("rb") as opened:
-        digest = hashlib.sha256(opened.read(1 << 20))
-        opened.seek(max(0, size - (1 << 20)))
-        digest.update(opened.read())
-    return [str(path), size, digest.hexdigest()]
-
-
-def _text_bytes(path: Path) -> int:
-    """About how much text a path holds; compressed text is taken for a third of its size."""
-    files = [path] if path.is_file() else [file for file in path.rglob("*") if file.is_file()] if path.is_dir() else []
-    return sum(file.stat().st_size * (3 if file.suffix in (".gz", ".xz", ".zst") else 1) for file in files)

@@ -231,7 +231,8 @@ class Embedder:
         """Runs some batches together; where memory does not suffice, one by one, and then by halves."""
         try:
             jobs = [
-                Batch([with_boundaries(sentences[p]) for p in places], self._rows(len(places))) for places in batches
+                Batch([with_boundaries(sentences[p], self.model) for p in places], self._rows(len(places)))
+                for places in batches
             ]
             return [layers for layers, _ in self.engine.run(jobs)]
         except (MemoryError, RuntimeError) as error:
@@ -269,7 +270,9 @@ class Embedder:
                 fresh = self._rows(rows - have)
                 assert fresh is not None
                 carried = fresh if carried is None else _beside(carried, fresh)
-            batch = Batch([with_boundaries(sentences[place]) for place in places], _some_rows(carried, 0, rows))
+            batch = Batch(
+                [with_boundaries(sentences[place], self.model) for place in places], _some_rows(carried, 0, rows)
+            )
             layers, end = self.engine.run([batch])[0]
             assert end is not None
             self.carried = _beside(end, _some_rows(carried, rows, None))

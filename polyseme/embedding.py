@@ -41,7 +41,7 @@ class Embedding:
 
     def top(self) -> FloatArray:
         """The last layer. *Shape:* (T, width)."""
-        return self.layers[-1]
+        return np.asarray(self.layers[-1])
 
     def average(self) -> FloatArray:
         """The plain mean over the layers. *Shape:* (T, width)."""
@@ -53,7 +53,9 @@ class Embedding:
         *Shape:* (T, width). Raises `OptionError` when the number of weights is not the number of layers.
         """
         if len(weights) != len(self.layers):
-            raise OptionError(f"mix() was given {len(weights)} weights for {len(self.layers)} layers; give one weight a layer")
+            raise OptionError(
+                f"mix() was given {len(weights)} weights for {len(self.layers)} layers; give one weight a layer"
+            )
         scale = np.asarray(weights, dtype=np.float32) * np.float32(gamma)
         return np.asarray(np.tensordot(scale, self.layers.astype(np.float32, copy=False), axes=1))
 

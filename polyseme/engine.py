@@ -22,7 +22,6 @@ from polyseme.formats.model import Model
 from polyseme.nn.lstm import LSTMStack, LSTMState
 from polyseme.nn.packed import PackedLSTM
 from polyseme.nn.workers import Workers
-from polyseme.text.chars import SENTENCE_END, SENTENCE_START
 
 States = tuple[LSTMState, LSTMState]
 Words = Sequence[str]
@@ -162,6 +161,7 @@ class _Plan:
         return layers, (states[0], states[1])
 
 
-def with_boundaries(tokens: Words) -> list[str]:
+def with_boundaries(tokens: Words, model: Model) -> list[str]:
     """<S>, the words, </S>."""
-    return [SENTENCE_START, *tokens, SENTENCE_END]
+    start, end = model.boundaries
+    return [start, *tokens, end]

@@ -18,9 +18,6 @@ from polyseme.bilm import BiLM
 from polyseme.errors import NotConvergedError, OptionError
 from polyseme.formats.model import Model
 from polyseme.nn.lstm import LSTMStack, LSTMState
-from polyseme.text.chars import SENTENCE_END, SENTENCE_START
-
-MARKS = (SENTENCE_START, SENTENCE_END)
 
 
 @torch.no_grad()
@@ -49,8 +46,8 @@ def settled_states(
 def encode_boundaries(model: Model) -> Tensor:
     """x of <S> and </S>. *Shape:* (1, 2, P)."""
     device = next(model.bilm.parameters()).device
-    characters = torch.from_numpy(model.characters.encode(MARKS)).to(device) if model.characters else None
-    words = torch.from_numpy(model.words.rows(MARKS)).to(device) if model.words else None
+    characters = torch.from_numpy(model.characters.encode(model.boundaries)).to(device) if model.characters else None
+    words = torch.from_numpy(model.words.rows(model.boundaries)).to(device) if model.words else None
     encoded: Tensor = model.bilm.encoder(characters, words)
     return encoded.unsqueeze(0)
 

@@ -84,7 +84,7 @@ def plain_layers(model: Model, sentences: Sequence[Sentence]) -> list[FloatArray
     device = next(model.bilm.parameters()).device
     found = []
     for sentence in sentences:
-        words = with_boundaries(sentence)
+        words = with_boundaries(sentence, model)
         characters = torch.from_numpy(model.characters.encode(words)).to(device)[None] if model.characters else None
         rows = torch.from_numpy(model.words.rows(words)).to(device)[None] if model.words else None
         with torch.inference_mode():

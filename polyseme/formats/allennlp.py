@@ -1,15 +1,8 @@
 """The published ELMo layout: `options.json` beside an HDF5 file of weights; read and write.
 
 Written by bilm-tf (`bilm/training.py`, `dump_weights`), read by AllenNLP (`modules/elmo.py`, `modules/elmo_lstm.py`);
-SeqVec and many user-trained models share it. Facts that a reader must know:
+SeqVec and many user-trained models share it. The tables are bilm-tf's (see `bilm_tf.py`); beside that:
 
-* `char_embed` has 261 rows; inference adds a row of zeros for the mask. `n_characters` in the options says 261 or 262
-  by its age and is never asked: the shape decides.
-* gates lie in the order input, memory, forget, output in the columns of `W_0`, whose rows are [input ; state];
-  the forget bias is raw, one is added at run time.
-* the highway's carry gate is that of the TRANSFORMED part, ours that of the input: the sign flips.
-* bilm-tf leaves out `CNN_proj` where the filters are as many as the projection is wide, and `W_P_0` where there are as many
-  cells (the output is then the gated cell itself, and never clipped).
 * a model without `char_cnn` reads whole words: `embedding`, in the same file or in another HDF5 beside it.
 * the softmax is not in the file.
 """
@@ -23,40 +16,24 @@ from typing import Any
 
 import h5py
 import numpy as np
-import numpy.typing as npt
 import torch
-from torch import Tensor
 
 from polyseme.bilm import BiLMConfig
 from polyseme.errors import DamagedModelError, InputError, UnknownFormatError, UnsupportedModelError
+from polyseme.formats.bilm_tf import (
+    DIRECTIONS,
+    Array,
+    Take,
+    char_arrays,
+    char_cnn_config,
+    gates_to_tensorflow,
+    layer_arrays,
+    lstm_config,
+    word_table,
+)
 from polyseme.formats.model import REFETCH, Model, ModelCard, assemble, damage_named
-from polyseme.nn.char_cnn import CharCNNConfig
-from polyseme.text.chars import SENTENCE_END, SENTENCE_START, Characters
+from polyseme.text.chars import Characters
 from polyseme.text.vocab import Vocabulary
-from polyseme.text.word_table import WordTable
-
-Array = npt.NDArray[np.float32]
-DIRECTIONS = ("forward_layers", "backward_layers")
-
-
-def gates_from_tensorflow(columns: Array) -> Array:
-    """(n, 4H) in the order input, memory, forget, output -> (4H, n) in the order input, forget, memory, output."""
-    take, memory, keep, give = np.split(columns, 4, axis=1)
-    return np.ascontiguousarray(np.concatenate([take, keep, memory, give], axis=1).T)
-
-
-def gates_to_tensorflow(rows: Array) -> Array:
-    """The inverse of `gates_from_tensorflow`."""
-    take, keep, memory, give = np.split(rows, 4, axis=0)
-    return np.ascontiguousarray(np.concatenate([take, memory, keep, give], axis=0).T)
-
-
-def highway_from_tensorflow(
-    carry_weight: Array, carry_bias: Array, transform_weight: Array, transform_bias: Array
-) -> tuple[Array, Array]:
-    """Carry and transform products of a bilm-tf highway layer, (F, F) and (F,) -> our stacked (2F, F) and (2F,)."""
-    weight = np.concatenate([transform_weight.T, -carry_weight.T])
-    return weight, np.concatenate([transform_bias, -carry_bias])
 
 
 def find(path: Path) -> tuple[Path, Path] | None:
@@ -102,18 +79,24 @@ def read_files(options_file: Path, weights_file: Path) -> Model:
             raise DamagedModelError(f"{options_file}: has no 'lstm' section, so these are not the options of an ELMo")
     with damage_named(weights_file, "reading the weights"), h5py.File(weights_file, "r") as weights:
         vocabulary = _vocabulary(weights_file.parent, required=not options.get("char_cnn"))
-        if options.get("char_cnn"):
+        words, arrays = None, {}
+        if section := options.get("char_cnn"):
             shape = _shape(weights, "char_embed", weights_file)
-            config = _config(options, _char_cnn(options["char_cnn"], shape, projected="CNN_proj" in weights))
-            tensors, words = _char_tensors(weights, config, weights_file), None
+            cnn = char_cnn_config(section, shape, projected="CNN_proj" in weights, source=weights_file)
+            config = lstm_config(options, cnn, ())
+            arrays = char_arrays(cnn, config.projection_size, shape[0], _taker(weights, weights_file))
         else:
-            table, words = _token_input(weights, weights_file, vocabulary)
-            config = _config(options, None, table.shape)
-            tensors = {"encoder.words.weight": torch.from_numpy(table)}
-        tensors |= _lstm_tensors(weights, config, weights_file)
-        if not any(name.endswith("W_P_0") for name in weights.get("RNN_0/RNN/MultiRNNCell/Cell0/LSTMCell", ())):
-            config = dataclasses.replace(config, projection_clip=None)
+            table = _word_vectors(weights, weights_file)
+            words = word_table(vocabulary, weights_file.parent)
+            config = lstm_config(options, None, table.shape)
+            arrays = {"encoder.words.weight": table}
+        config, layers = _layers(weights, config, weights_file)
+        tensors = {name: torch.from_numpy(array) for name, array in (arrays | layers).items()}
         bilm = assemble(config, tensors, weights_file)
+    if words is not None and len(words.words) != config.n_words:
+        raise DamagedModelError(
+            f"{weights_file}: has vectors for {config.n_words:,} words, but vocab.txt lists {len(words.words):,}"
+        )
     characters = Characters(max_characters=config.char_cnn.max_characters) if config.char_cnn else None
     card = ModelCard(name=weights_file.parent.name, source_format="allennlp-hdf5")
     return Model(bilm, characters=characters, words=words, vocabulary=vocabulary, card=card)
@@ -144,42 +127,6 @@ def write(model: Model, folder: Path) -> list[str]:
 
 
 # --- options <-> configuration
-
-
-def _config(options: dict[str, Any], char_cnn: CharCNNConfig | None, table: tuple[int, ...] = (0, 0)) -> BiLMConfig:
-    lstm = options["lstm"]
-    return BiLMConfig(
-        encoder="char_cnn" if char_cnn else "word",
-        n_layers=int(lstm["n_layers"]),
-        projection_size=int(lstm["projection_dim"]),
-        cell_size=int(lstm["dim"]),
-        cell_clip=_clip(lstm.get("cell_clip")),
-        projection_clip=_clip(lstm.get("proj_clip")),
-        residual=bool(lstm.get("use_skip_connections", False)),
-        char_cnn=char_cnn,
-        n_words=table[0],
-        word_size=table[1],
-        dropout=float(options.get("dropout", 0.0)),
-    )
-
-
-def _clip(value: object) -> float | None:
-    return float(value) if isinstance(value, int | float) and value else None
-
-
-def _char_cnn(options: dict[str, Any], table_shape: tuple[int, ...], *, projected: bool) -> CharCNNConfig:
-    rows, size = table_shape
-    if rows not in (261, 262):
-        raise UnsupportedModelError(f"char_embed has {rows} rows; UTF-8 ELMo models have 261 (or 262 with the mask)")
-    return CharCNNConfig(
-        n_rows=262,
-        char_size=size,
-        filters=tuple((int(width), int(count)) for width, count in options["filters"]),
-        n_highway=int(options.get("n_highway") or 0),
-        activation=str(options.get("activation", "relu")),
-        max_characters=int(options.get("max_characters_per_token", 50)),
-        projection_location="after_highway" if projected else "none",
-    )
 
 
 def _options(config: BiLMConfig) -> dict[str, Any]:
@@ -231,78 +178,30 @@ def _refuse_inexpressible(model: Model) -> None:
 # --- HDF5 -> tensors
 
 
-def _char_tensors(weights: h5py.File, config: BiLMConfig, source: Path) -> dict[str, Tensor]:
-    cnn = config.char_cnn
-    assert cnn is not None
-    inner = cnn.n_filters
-    table = _take(weights, "char_embed", _shape(weights, "char_embed", source), source)
-    if len(table) == 261:
-        table = np.concatenate([np.zeros((1, cnn.char_size), dtype=np.float32), table])
-    tensors: dict[str, Array] = {"table.weight": table}
-    for index, (width, count) in enumerate(cnn.filters):
-        # Shape: (1, width, D, count) -> (count, D, width)
-        kernel = _take(weights, f"CNN/W_cnn_{index}", (1, width, cnn.char_size, count), source)
-        tensors[f"convolutions.{index}.weight"] = np.ascontiguousarray(kernel[0].transpose(2, 1, 0))
-        tensors[f"convolutions.{index}.bias"] = _take(weights, f"CNN/b_cnn_{index}", (count,), source)
-    for index in range(cnn.n_highway):
-        group = f"CNN_high_{index}"
-        weight, bias = highway_from_tensorflow(
-            _take(weights, f"{group}/W_carry", (inner, inner), source),
-            _take(weights, f"{group}/b_carry", (inner,), source),
-            _take(weights, f"{group}/W_transform", (inner, inner), source),
-            _take(weights, f"{group}/b_transform", (inner,), source),
-        )
-        tensors[f"highways.{index}.linear.weight"], tensors[f"highways.{index}.linear.bias"] = weight, bias
-    if cnn.projection_location == "after_highway":
-        weight = _take(weights, "CNN_proj/W_proj", (inner, config.projection_size), source)
-        tensors["projection.weight"] = np.ascontiguousarray(weight.T)
-        tensors["projection.bias"] = _take(weights, "CNN_proj/b_proj", (config.projection_size,), source)
-    return {f"encoder.char_cnn.{name}": torch.from_numpy(value) for name, value in tensors.items()}
-
-
-def _lstm_tensors(weights: h5py.File, config: BiLMConfig, source: Path) -> dict[str, Tensor]:
-    cells, size = config.cell_size, config.projection_size
-    tensors = {}
-    for direction, name in enumerate(DIRECTIONS):
+def _layers(weights: h5py.File, config: BiLMConfig, source: Path) -> tuple[BiLMConfig, dict[str, Array]]:
+    """The LSTM layers of both directions. Without a projection there is none to clip."""
+    take = _taker(weights, source)
+    arrays: dict[str, Array] = {}
+    for direction in range(2):
         for layer in range(config.n_layers):
             group = f"RNN_{direction}/RNN/MultiRNNCell/Cell{layer}/LSTMCell"
-            rows = gates_from_tensorflow(_take(weights, f"{group}/W_0", (2 * size, 4 * cells), source))
-            bias = gates_from_tensorflow(_take(weights, f"{group}/B", (4 * cells,), source)[np.newaxis])[:, 0]
-            if config.cell_size == config.projection_size and f"{group}/W_P_0" not in weights:
-                projection = np.eye(cells, dtype=np.float32)
-            else:
-                projection = _take(weights, f"{group}/W_P_0", (cells, size), source)
-            own = {"input_weight": rows[:, :size], "state_weight": rows[:, size:], "bias": bias}
-            own["projection_weight"] = projection.T
-            for part, value in own.items():
-                tensors[f"{name}.layers.{layer}.{part}"] = torch.from_numpy(np.ascontiguousarray(value))
-    return tensors
+            projected = config.cell_size != config.projection_size or f"{group}/W_P_0" in weights
+            names = (f"{group}/W_0", f"{group}/B", f"{group}/W_P_0" if projected else None)
+            arrays |= layer_arrays(config, direction, layer, names, take)
+            if not projected:
+                config = dataclasses.replace(config, projection_clip=None)
+    return config, arrays
 
 
-def _token_input(weights: h5py.File, weights_file: Path, vocabulary: Vocabulary | None) -> tuple[Array, WordTable]:
-    """The word table of a model that reads whole words, from the same file or from one beside it."""
-    if vocabulary is None:
-        raise DamagedModelError(f"{weights_file}: reads whole words, so its vocabulary must lie beside it as vocab.txt")
-    table = None
+def _word_vectors(weights: h5py.File, weights_file: Path) -> Array:
+    """The table of a model that reads whole words, from the same file or from one beside it. *Shape:* (words, P)."""
     if "embedding" in weights:
-        table = np.asarray(weights["embedding"], dtype=np.float32)
+        return np.asarray(weights["embedding"], dtype=np.float32)
     for other in sorted(weights_file.parent.iterdir()):
-        if table is None and other != weights_file and other.suffix in (".hdf5", ".h5") and _holds(other, "embedding"):
+        if other != weights_file and other.suffix in (".hdf5", ".h5") and _holds(other, "embedding"):
             with h5py.File(other, "r") as file:
-                table = np.asarray(file["embedding"], dtype=np.float32)
-    if table is None:
-        raise DamagedModelError(f"{weights_file}: has neither characters nor an 'embedding' table; {REFETCH}")
-    if table.ndim != 2 or len(table) != len(vocabulary):
-        raise DamagedModelError(
-            f"{weights_file}: the embedding table has shape {table.shape}, but vocab.txt lists {len(vocabulary)} words"
-        )
-    marks = {word: vocabulary.id(word) for word in (SENTENCE_START, SENTENCE_END, "<UNK>")}
-    return table, WordTable(
-        vocabulary.words,
-        sentence_start=marks[SENTENCE_START],
-        sentence_end=marks[SENTENCE_END],
-        unknown=marks["<UNK>"],
-    )
+                return np.asarray(file["embedding"], dtype=np.float32)
+    raise DamagedModelError(f"{weights_file}: has neither characters nor an 'embedding' table; {REFETCH}")
 
 
 def _shape(weights: h5py.File, name: str, source: Path) -> tuple[int, ...]:
@@ -311,15 +210,19 @@ def _shape(weights: h5py.File, name: str, source: Path) -> tuple[int, ...]:
     return tuple(weights[name].shape)
 
 
-def _take(weights: h5py.File, name: str, shape: tuple[int, ...], source: Path) -> Array:
-    """One dataset as float32, its shape checked before anything is read."""
-    found = _shape(weights, name, source)
-    if found != shape:
-        raise DamagedModelError(f"{source}: {name} has shape {found}, the options say {shape}; {REFETCH}")
-    value = np.asarray(weights[name][...], dtype=np.float32)
-    if not np.isfinite(value).all():
-        raise DamagedModelError(f"{source}: {name} holds values that are not finite numbers; {REFETCH}")
-    return value
+def _taker(weights: h5py.File, source: Path) -> Take:
+    """Reads one dataset as float32, its shape checked before anything is read."""
+
+    def take(name: str, shape: tuple[int, ...]) -> Array:
+        found = _shape(weights, name, source)
+        if found != shape:
+            raise DamagedModelError(f"{source}: {name} has shape {found}, the options say {shape}; {REFETCH}")
+        value = np.asarray(weights[name][...], dtype=np.float32)
+        if not np.isfinite(value).all():
+            raise DamagedModelError(f"{source}: {name} holds values that are not finite numbers; {REFETCH}")
+        return value
+
+    return take
 
 
 # --- tensors -> HDF5

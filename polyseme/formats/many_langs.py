@@ -91,7 +91,7 @@ def read(path: Path) -> Model:
                 if settings is not SHIPPED_CONFIG:
                     _compare_sizes(settings, config, source)
                 characters = _characters(parts, config)
-                words = _words(parts, config)
+                words = _words(parts, config, settings)
             except OptionError as error:
                 raise DamagedModelError(f"{source}: {error}; {REFETCH}") from error
     with damage_named(path, "arranging the weights"):
@@ -243,15 +243,17 @@ def _characters(parts: Parts, config: BiLMConfig) -> Characters | None:
         word_end=mark["<bow>"],
         padding=mark["<pad>"],
         unknown=mark["<oov>"],
+        boundaries=("<bos>", "<eos>"),
     )
 
 
-def _words(parts: Parts, config: BiLMConfig) -> WordTable | None:
+def _words(parts: Parts, config: BiLMConfig, settings: dict[str, Any]) -> WordTable | None:
     if not config.reads_words:
         return None
     words = _dictionary(parts, "word.dic", config.n_words)
     start, end, unknown = (_row(words, name, parts.path("word.dic")) for name in ("<bos>", "<eos>", "<oov>"))
-    return WordTable(words, sentence_start=start, sentence_end=end, unknown=unknown)
+    room = int(settings["token_embedder"].get("max_characters_per_token", 50)) - 2
+    return WordTable(words, start, end, unknown, boundaries=("<bos>", "<eos>"), max_characters=room)
 
 
 def _row(tokens: tuple[str, ...], token: str, source: Path) -> int:

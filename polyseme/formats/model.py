@@ -15,7 +15,7 @@ from torch import Tensor
 from polyseme.bilm import BiLM, BiLMConfig
 from polyseme.errors import DamagedModelError, PolysemeError, UnknownFormatError
 from polyseme.nn.lstm import LSTMState
-from polyseme.text.chars import Characters
+from polyseme.text.chars import SENTENCE_END, SENTENCE_START, Characters
 from polyseme.text.config import TextConfig
 from polyseme.text.vocab import Vocabulary
 from polyseme.text.word_table import WordTable
@@ -55,6 +55,13 @@ class Model:
     card: ModelCard = field(default_factory=ModelCard)
     settled: tuple[LSTMState, LSTMState] | None = None
     settled_residual: float | None = None
+
+    @property
+    def boundaries(self) -> tuple[str, str]:
+        """The words for sentence start and end: `<S>` and `</S>`, or as the model's makers spelt them."""
+        if self.characters is not None:
+            return self.characters.boundaries
+        return self.words.boundaries if self.words is not None else (SENTENCE_START, SENTENCE_END)
 
     def hash(self) -> str:
         """SHA-256 over names, shapes and values of all tensors, in name order: the identity of the weights."""

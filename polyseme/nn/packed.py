@@ -12,7 +12,7 @@ Three ideas, each checked against the plain modules by tests:
 Every function here runs in a thread that has been given one torch thread (see `workers.py`): a product's bits
 then do not depend on how many cores there are.
 
-Legend: `N` packed tokens, `B` sentences, `H` cells, `P` projection width, `C` characters, `D` character size, `F` filters.
+Legend: `N` packed tokens, `B` sentences, `H` cells, `P` projection width, `C` characters, `D` their size, `F` filters.
 """
 
 from __future__ import annotations
@@ -209,7 +209,7 @@ class PackedCharCNN:
         self.of_padding = self._windows_max(only_padding, 1)  # Shape: (1, F), before the activation
 
     def _one_product(self) -> tuple[Tensor, Tensor]:
-        """All filters as one matrix over windows of the widest, zeros behind the narrow ones. *Shape:* (F, w D), (F,)."""
+        """All filters as one matrix over the widest's windows, zeros behind the narrow ones. *Shape:* (F, w D), (F,)."""
         state = self.cnn.convolutions.state_dict()
         numbers = range(len(self.cnn.convolutions))
         weights = [state[f"{number}.weight"] for number in numbers]  # Shape: (count, D, width) each

@@ -26,7 +26,8 @@ class Characters:
     """How words become rows of character ids. `alphabet` is empty for UTF-8 bytes.
 
     With an alphabet, `alphabet[i]` has id i + 1; the marks (`sentence_start` ... `unknown`) are ids of the same
-    table. The defaults are those of the published UTF-8 models: 256 bytes, then five marks, 262 rows with the mask.
+    table. `boundaries` are the two words that stand for sentence start and end, also where a text spells them out.
+    The defaults are those of the published UTF-8 models: 256 bytes, then five marks, 262 rows with the mask.
     """
 
     max_characters: int = 50
@@ -37,6 +38,7 @@ class Characters:
     word_end: int = 260
     padding: int = 261
     unknown: int = 0
+    boundaries: tuple[str, str] = (SENTENCE_START, SENTENCE_END)
 
     def __post_init__(self) -> None:
         if self.max_characters < 4:
@@ -70,7 +72,7 @@ class Characters:
         return np.asarray([len(self._inner(word)) + 2 for word in words], dtype=np.int32)
 
     def encode(self, words: Sequence[str]) -> IntArray:
-        """One row of ids a word; `<S>` and `</S>` become the sentence marks. *Shape:* (n, max_characters)."""
+        """One row of ids a word; the two `boundaries` become the sentence marks. *Shape:* (n, max_characters)."""
         rows = np.full((len(words), self.max_characters), self.padding, dtype=np.int32)
         for row, word in zip(rows, words, strict=True):
             inner = self._inner(word)
@@ -81,10 +83,8 @@ class Characters:
 
     def _inner(self, word: str) -> Sequence[int] | IntArray:
         """The ids between the two word marks, cut to `room`."""
-        if word == SENTENCE_START:
-            return [self.sentence_start]
-        if word == SENTENCE_END:
-            return [self.sentence_end]
+        if word in self.boundaries:
+            return [(self.sentence_start, self.sentence_end)[self.boundaries.index(word)]]
         if self.alphabet:
             return [self._ids.get(character, self.unknown) for character in word[: self.room]]
         # A cut may fall inside a character: the published models were trained so.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 from polyseme.errors import OptionError
 
@@ -22,7 +23,7 @@ class TextConfig:
     lowercase: bool = False
     remove_stop_words: bool = False
     stem: bool = False
-    normalize: str = "none"
+    normalize: Literal["none", "nfc", "nfkc"] = "none"
 
     def __post_init__(self) -> None:
         if self.normalize not in ("none", "nfc", "nfkc"):

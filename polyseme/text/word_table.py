@@ -17,14 +17,16 @@ from polyseme.text.chars import SENTENCE_END, SENTENCE_START
 class WordTable:
     """`words[i]` has row i; the three marks are rows of the same table. A word not listed reads as `unknown`.
 
-    Some published dictionaries are closed to new words and have no row for the marks' own spelling:
-    ELMoForManyLangs writes `<bos>`, bilm-tf `<S>`; whoever calls `rows` always writes `<S>` and `</S>`.
+    `boundaries` are the words that stand for sentence start and end. `max_characters`: a longer word is cut before it
+    is looked up, as ELMoForManyLangs does; None: never.
     """
 
     words: tuple[str, ...]
     sentence_start: int
     sentence_end: int
     unknown: int
+    boundaries: tuple[str, str] = (SENTENCE_START, SENTENCE_END)
+    max_characters: int | None = None
 
     def __post_init__(self) -> None:
         for mark in (self.sentence_start, self.sentence_end, self.unknown):
@@ -33,13 +35,13 @@ class WordTable:
 
     @cached_property
     def _rows(self) -> dict[str, int]:
-        marks = {SENTENCE_START: self.sentence_start, SENTENCE_END: self.sentence_end}
+        marks = dict(zip(self.boundaries, (self.sentence_start, self.sentence_end), strict=True))
         return {word: row for row, word in enumerate(self.words)} | marks
 
     def __contains__(self, word: str) -> bool:
-        return word in self._rows
+        return word[: self.max_characters] in self._rows
 
     def rows(self, words: Sequence[str]) -> npt.NDArray[np.int64]:
         """The row of each word. *Shape:* (n,)."""
         rows = self._rows
-        return np.asarray([rows.get(word, self.unknown) for word in words], dtype=np.int64)
+        return np.asarray([rows.get(word[: self.max_characters], self.unknown) for word in words], dtype=np.int64)
