@@ -237,6 +237,7 @@ class _Run:
             "tokenizer": tokenizer.name,
             "tokenizer_version": tokenizer.version,
             "kernel": embedder.kernel,
+            "precision": embedder.precision,
             "torch": torch.__version__,
         }
 

@@ -27,7 +27,7 @@ from polyseme.fetch import resolve
 from polyseme.formats.folder import open_model
 from polyseme.formats.model import Model
 from polyseme.nn.lstm import LSTMStack, LSTMState
-from polyseme.nn.packed import default_kernel
+from polyseme.nn.packed import Arithmetic, default_kernel
 from polyseme.settle import settled_states
 from polyseme.text.languages import suggest_language
 from polyseme.text.tokenize import Sentence, Tokenizer, tokenizer_for
@@ -69,13 +69,14 @@ def load(
     max_tokens: int = MAX_TOKENS,
     cache_words: int = CACHE_WORDS,
     kernel: str | None = None,
+    precision: str = "float32",
 ) -> Embedder:
     """Opens any published ELMo: a folder, weight file, archive, zip, URL or hub id.
 
     `state`: what a sentence starts from: "settled" (default), "zero" or "carry"; a Transformer has none. `threads`:
     cores to use, torch's own number by default; vectors do not depend on it. `max_tokens`: tokens computed together.
     `cache_words`: distinct words whose context-free vectors are kept. `kernel`: "torch" or "onednn"; by default what
-    suits the CPU.
+    suits the CPU. `precision`: "bfloat16" is faster and rounds (a Transformer's layers stay float32).
 
     Raises `UnknownFormatError`, `DamagedModelError`, `UnsupportedModelError`, `NotConvergedError`, `OptionError`.
     """
@@ -88,6 +89,7 @@ def load(
         max_tokens=max_tokens,
         cache_words=cache_words,
         kernel=kernel,
+        precision=precision,
     )
 
 
@@ -104,6 +106,7 @@ class Embedder:
         max_tokens: int = MAX_TOKENS,
         cache_words: int = CACHE_WORDS,
         kernel: str | None = None,
+        precision: str = "float32",
     ) -> None:
         if max_tokens < 1:
             raise OptionError(f"max_tokens must be at least 1, was: {max_tokens}")
@@ -119,7 +122,8 @@ class Embedder:
         self.max_tokens = max_tokens
         self.model = model
         self.model.bilm.to(self.device)
-        self.engine = Engine(model, self.kernel, self.threads, cache_words)
+        self.precision = precision
+        self.engine = Engine(model, Arithmetic(self.kernel, precision), self.threads, cache_words)
         self.counts = Counts()
         self.initial = self._initial()
         self.carried: States | None = None

@@ -22,7 +22,7 @@ from torch.nn import functional as F
 
 from polyseme.errors import OptionError
 from polyseme.formats.model import Model
-from polyseme.nn.packed import CONVOLUTION_TILE, HIGHWAY_TILE, PackedCharCNN, PackedLinear
+from polyseme.nn.packed import CONVOLUTION_TILE, HIGHWAY_TILE, Arithmetic, PackedCharCNN, PackedLinear
 from polyseme.nn.workers import Workers
 
 IntArray = npt.NDArray[np.int64]
@@ -31,15 +31,15 @@ IntArray = npt.NDArray[np.int64]
 class WordEncoder:
     """The encoder of one model, with its cache. Not for use from several threads at once."""
 
-    def __init__(self, model: Model, workers: Workers, kernel: str, cache_words: int) -> None:
+    def __init__(self, model: Model, workers: Workers, how: Arithmetic, cache_words: int) -> None:
         if cache_words < 0:
             raise OptionError(f"cache_words must not be negative, was: {cache_words}")
         self.model, self.workers, self.cache_words = model, workers, cache_words
         encoder = model.bilm.encoder
         cnn, projection = encoder.char_cnn, encoder.projection
         self.words = encoder.words
-        self.cnn = PackedCharCNN(cnn, model.characters.padding, kernel) if cnn and model.characters else None
-        self.projection = PackedLinear(projection.weight, projection.bias, kernel) if projection is not None else None
+        self.cnn = PackedCharCNN(cnn, model.characters.padding, how) if cnn and model.characters else None
+        self.projection = PackedLinear(projection.weight, projection.bias, how) if projection is not None else None
         self.size = model.bilm.config.projection_size
         self.device = next(model.bilm.parameters()).device
         self._row: dict[str, int] = {}  # in the order of arrival

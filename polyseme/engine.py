@@ -20,7 +20,7 @@ from polyseme.encoder import WordEncoder
 from polyseme.errors import TooLongError
 from polyseme.formats.model import Model
 from polyseme.nn.lstm import LSTMStack, LSTMState
-from polyseme.nn.packed import PackedLSTM
+from polyseme.nn.packed import Arithmetic, PackedLSTM
 from polyseme.nn.workers import Workers
 
 States = tuple[LSTMState, LSTMState]
@@ -60,15 +60,15 @@ class Batch:
 class Engine:
     """A model made ready to read: packed weights, workers, cached words."""
 
-    def __init__(self, model: Model, kernel: str, threads: int, cache_words: int) -> None:
+    def __init__(self, model: Model, how: Arithmetic, threads: int, cache_words: int) -> None:
         self.model = model
         self.workers = Workers(threads)
-        self.encoder = WordEncoder(model, self.workers, kernel, cache_words)
+        self.encoder = WordEncoder(model, self.workers, how, cache_words)
         self.device = self.encoder.device
         bilm = model.bilm
         self.directions: tuple[PackedLSTM, PackedLSTM] | None = None
         if isinstance(bilm.forward_layers, LSTMStack) and isinstance(bilm.backward_layers, LSTMStack):
-            self.directions = (PackedLSTM(bilm.forward_layers, kernel), PackedLSTM(bilm.backward_layers, kernel))
+            self.directions = (PackedLSTM(bilm.forward_layers, how), PackedLSTM(bilm.backward_layers, how))
 
     def run(self, batches: Sequence[Batch]) -> list[tuple[list[Tensor], States | None]]:
         """For each batch the layers of each sentence, (L + 1, T, 2P) without <S> and </S>, and the states it ends with.

@@ -19,7 +19,7 @@ from polyseme.errors import OptionError, TooLongError
 from polyseme.formats.model import Model
 from polyseme.nn.char_cnn import CharCNNConfig
 from polyseme.nn.lstm import LSTMStack, LSTMState
-from polyseme.nn.packed import CONVOLUTION_TILE, HIGHWAY_TILE, KERNELS
+from polyseme.nn.packed import CONVOLUTION_TILE, HIGHWAY_TILE, KERNELS, Arithmetic
 from polyseme.nn.transformer import TransformerConfig
 from polyseme.nn.workers import Workers
 
@@ -68,7 +68,7 @@ def test_every_layer_and_every_end_state_equals_the_plain_bilm(
         seed, n_layers=n_layers, residual=residual, cell_clip=cell_clip, projection_clip=projection_clip,
         encoder=encoder, char_cnn=cnn if "char" in encoder else None, n_words=12, word_size=4,
     )  # fmt: skip
-    engine = Engine(model, kernel, threads, cache_words=20)
+    engine = Engine(model, Arithmetic(kernel), threads, cache_words=20)
     jobs = [
         Batch([with_boundaries(s, model) for s in b], states_of(model, len(b), seed + at))
         for at, b in enumerate(batches)
@@ -87,7 +87,7 @@ def test_every_layer_and_every_end_state_equals_the_plain_bilm(
 @pytest.mark.parametrize("direction", [0, 1])
 def test_a_sentence_in_chunks_is_the_sentence_in_one(direction: int) -> None:
     model = random_model()
-    engine = Engine(model, "torch", 1, 100)
+    engine = Engine(model, Arithmetic("torch"), 1, 100)
     text = with_boundaries(VOCABULARY, model)
     start = states_of(model, 1, 3)
     (expected,), ends = plain(model, [VOCABULARY], start)
@@ -108,7 +108,7 @@ def test_a_sentence_in_chunks_is_the_sentence_in_one(direction: int) -> None:
 def test_a_transformer_takes_the_plain_path_and_refuses_more_than_its_context() -> None:
     transformer = TransformerConfig(inner_size=4, n_heads=2, context=8)
     model = random_model(layers="transformer", transformer=transformer, projection_size=6)
-    engine = Engine(model, "torch", 2, 10)
+    engine = Engine(model, Arithmetic("torch"), 2, 10)
     texts: list[list[str]] = [["a", "bank"], [], ["The"] * 6]
     ((found, states),) = engine.run([Batch([with_boundaries(text, model) for text in texts], None)])
     assert states is None
@@ -136,7 +136,7 @@ def test_packing_lists_each_sentences_tokens_once_in_both_reading_orders(lengths
 
 
 def fresh(model: Model, cache_words: int, kernel: str = "torch", threads: int = 1) -> WordEncoder:
-    return WordEncoder(model, Workers(threads), kernel, cache_words)
+    return WordEncoder(model, Workers(threads), Arithmetic(kernel), cache_words)
 
 
 def vectors(encoder: WordEncoder, asked: Sequence[str]) -> dict[str, bytes]:
@@ -264,7 +264,7 @@ def test_results_come_in_order_and_the_first_failure_reaches_the_caller() -> Non
 def test_an_engine_leaves_the_callers_threads_as_they_were() -> None:
     before = torch.get_num_threads()
     model = published_model()
-    engine = Engine(model, "torch", 3, 10)
+    engine = Engine(model, Arithmetic("torch"), 3, 10)
     stack = model.bilm.forward_layers
     assert isinstance(stack, LSTMStack)
     engine.run([Batch([with_boundaries(["a"], model)], (stack.zero_state(1), stack.zero_state(1)))])

@@ -3,8 +3,8 @@
 * gates lie in the order input, memory, forget, output in the columns of a kernel, whose rows are [input ; state];
   the forget bias is raw, one is added at run time.
 * the highway's carry gate is that of the TRANSFORMED part, ours that of the input: the sign flips.
-* bilm-tf leaves out the LSTM's projection where `projection_dim` equals `dim` (TensorFlow then ignores `proj_clip`), and
-  that of the character network where it equals the number of filters.
+* bilm-tf leaves out the LSTM's projection where `projection_dim` equals `dim` (`proj_clip` is then ignored), and that
+  of the character network where it equals the number of filters.
 * the character table has 261 rows and no mask; `n_characters` says 261 or 262 by its age and is never asked.
 
 (`bilm/training.py`, `dump_weights`; `bilm/model.py`.)

@@ -33,6 +33,7 @@ from polyseme.nn.char_cnn import highway as highway_gate
 from polyseme.nn.lstm import LSTMLayer, LSTMStack, LSTMState
 
 KERNELS = ("torch", "onednn")
+PRECISIONS = ("float32", "bfloat16")
 INPUT_ROWS = 256  # rows of one input product: 16 MB of gates for 4,096 cells, which stays in a shared cache
 CONVOLUTION_TILE = 16  # words
 HIGHWAY_TILE = 64  # words; every word's vector comes out of a product of exactly this many rows
@@ -64,28 +65,52 @@ def _cpu_vendor() -> str:
         return platform.processor()  # Windows names the vendor here
 
 
-class PackedLinear:
-    """x W^T + b with W laid out once for the kernel. *Shape:* W (out, in), b (out,)."""
+@dataclass(frozen=True)
+class Arithmetic:
+    """How products are computed: by which kernel, in which precision. Sums and gates are float32 in any case."""
 
-    def __init__(self, weight: Tensor, bias: Tensor | None, kernel: str) -> None:
-        if kernel not in KERNELS:
-            raise OptionError(f"kernel must be one of {', '.join(KERNELS)}, was: {kernel!r}")
+    kernel: str = "torch"
+    precision: str = "float32"
+
+    def __post_init__(self) -> None:
+        if self.kernel not in KERNELS:
+            raise OptionError(f"kernel must be one of {', '.join(KERNELS)}, was: {self.kernel!r}")
+        if self.precision not in PRECISIONS:
+            raise OptionError(f"precision must be one of {', '.join(PRECISIONS)}, was: {self.precision!r}")
+
+
+class PackedLinear:
+    """x W^T + b with W laid out once for the kernel. *Shape:* W (out, in), b (out,).
+
+    In bfloat16 x, W and the product are rounded to 8 bits of mantissa; the bias is added in float32.
+    """
+
+    def __init__(self, weight: Tensor, bias: Tensor | None, how: Arithmetic) -> None:
         self.bias = bias.detach().contiguous() if bias is not None else None
-        self.onednn = kernel == "onednn" and weight.device.type == "cpu" and weight.dtype == torch.float32
-        weight = weight.detach().contiguous()
+        self.dtype = torch.bfloat16 if how.precision == "bfloat16" else torch.float32
+        self.onednn = how.kernel == "onednn" and weight.device.type == "cpu"
+        weight = weight.detach().to(self.dtype).contiguous()
         self.weight = torch.ops.mkldnn._reorder_linear_weight(weight, HIGHWAY_TILE) if self.onednn else weight
 
     def __call__(self, x: Tensor) -> Tensor:
         """*Shape:* (N, in) -> (N, out)."""
-        if self.onednn:
-            return torch.ops.mkldnn._linear_pointwise(x, self.weight, self.bias, "none", [], "")  # type: ignore[no-any-return]
-        return F.linear(x, self.weight, self.bias)
+        if self.dtype == torch.bfloat16:
+            product = self._product(x.bfloat16(), None).float()
+            return product if self.bias is None else product.add_(self.bias)
+        return self._product(x, self.bias)
 
     def plus(self, x: Tensor, other: Tensor) -> Tensor:
         """x W^T + other, in one pass where the kernel can. *Shape:* (N, in), (N, out) -> (N, out)."""
+        if self.dtype == torch.bfloat16:
+            return self(x).add_(other)
         if self.onednn:
             return torch.ops.mkldnn._linear_pointwise.binary(x, other, self.weight, self.bias, "add")  # type: ignore[no-any-return]
         return torch.addmm(other, x, self.weight.t())
+
+    def _product(self, x: Tensor, bias: Tensor | None) -> Tensor:
+        if self.onednn:
+            return torch.ops.mkldnn._linear_pointwise(x, self.weight, bias, "none", [], "")  # type: ignore[no-any-return]
+        return F.linear(x, self.weight, bias)
 
 
 # --- LSTM
@@ -103,7 +128,7 @@ class PackedLayer:
     projection_clip: float | None
 
     @classmethod
-    def of(cls, layer: LSTMLayer, kernel: str) -> PackedLayer:
+    def of(cls, layer: LSTMLayer, how: Arithmetic) -> PackedLayer:
         """Folds the forget bias and the factors of two into the weights."""
 
         def gates(tensor: Tensor) -> Tensor:
@@ -111,9 +136,9 @@ class PackedLayer:
             return torch.cat([take, keep, give, 2 * memory])
 
         return cls(
-            input=PackedLinear(gates(layer.input_weight), gates(layer.full_bias()), kernel),
-            state=PackedLinear(gates(layer.state_weight), None, kernel),
-            projection=PackedLinear(2 * layer.projection_weight, None, kernel),
+            input=PackedLinear(gates(layer.input_weight), gates(layer.full_bias()), how),
+            state=PackedLinear(gates(layer.state_weight), None, how),
+            projection=PackedLinear(2 * layer.projection_weight, None, how),
             cells=layer.projection_weight.size(1),
             cell_clip=layer.cell_clip,
             projection_clip=layer.projection_clip,
@@ -138,8 +163,8 @@ class PackedLayer:
 class PackedLSTM:
     """All layers of one direction over packed sentences."""
 
-    def __init__(self, stack: LSTMStack, kernel: str) -> None:
-        self.layers = [PackedLayer.of(layer, kernel) for layer in stack.layers]  # type: ignore[arg-type]
+    def __init__(self, stack: LSTMStack, how: Arithmetic) -> None:
+        self.layers = [PackedLayer.of(layer, how) for layer in stack.layers]  # type: ignore[arg-type]
         self.residual = stack.residual
 
     def run(self, x: Tensor, rows: Sequence[int], state: LSTMState) -> tuple[list[Tensor], LSTMState]:
@@ -196,20 +221,20 @@ class PackedCharCNN:
     word hold padding only and all give the same value, which is computed once. So the convolutions stop at its end.
     """
 
-    def __init__(self, cnn: CharCNN, padding: int, kernel: str) -> None:
+    def __init__(self, cnn: CharCNN, padding: int, how: Arithmetic) -> None:
         self.cnn, self.padding = cnn, padding
         config = cnn.config
         self.widest = max(width for width, _ in config.filters)
         self.activate = ACTIVATIONS[config.activation]
         self.steps = tuple(step for step in LENGTH_STEPS if step + self.widest <= config.max_characters)
-        self.convolution = PackedLinear(*self._one_product(), kernel)
-        self.highways = [PackedLinear(h.linear.weight, h.linear.bias, kernel) for h in cnn.highways]  # type: ignore[union-attr, arg-type]
-        self.projection = PackedLinear(cnn.projection.weight, cnn.projection.bias, kernel) if cnn.projection else None
+        self.convolution = PackedLinear(*self._one_product(), how)
+        self.highways = [PackedLinear(h.linear.weight, h.linear.bias, how) for h in cnn.highways]  # type: ignore[union-attr, arg-type]
+        self.projection = PackedLinear(cnn.projection.weight, cnn.projection.bias, how) if cnn.projection else None
         only_padding = torch.full((1, self.widest), padding, device=cnn.table.weight.device)
         self.of_padding = self._windows_max(only_padding, 1)  # Shape: (1, F), before the activation
 
     def _one_product(self) -> tuple[Tensor, Tensor]:
-        """All filters as one matrix over the widest's windows, zeros behind the narrow ones. *Shape:* (F, w D), (F,)."""
+        """All filters as one matrix over the widest's windows, zeros behind narrow ones. *Shape:* (F, w D), (F,)."""
         state = self.cnn.convolutions.state_dict()
         numbers = range(len(self.cnn.convolutions))
         weights = [state[f"{number}.weight"] for number in numbers]  # Shape: (count, D, width) each

@@ -20,6 +20,7 @@ from polyseme.nn.packed import (
     HIGHWAY_TILE,
     KERNELS,
     LENGTH_STEPS,
+    Arithmetic,
     PackedCharCNN,
     PackedLinear,
     PackedLSTM,
@@ -50,7 +51,7 @@ def test_a_packed_product_is_the_plain_product(kernel: str, bias: bool) -> None:
     torch.manual_seed(1)
     weight, x, other = torch.randn(37, 19), torch.randn(50, 19), torch.randn(50, 37)
     offset = torch.randn(37) if bias else None
-    linear = PackedLinear(weight, offset, kernel)
+    linear = PackedLinear(weight, offset, Arithmetic(kernel))
     with torch.inference_mode():
         close(linear(x), x @ weight.T + (offset if bias else 0.0))
         if not bias:
@@ -97,7 +98,7 @@ def test_packed_lstms_equal_the_plain_stack_in_every_layer_and_state(
     kept = LSTMState(start.hidden.clone(), start.cell.clone())
     with pytest.MonkeyPatch.context() as patch, torch.inference_mode():
         patch.setattr(packed, "INPUT_ROWS", input_rows)
-        layers, end = PackedLSTM(stack, kernel).run(together, rows, start)
+        layers, end = PackedLSTM(stack, Arithmetic(kernel)).run(together, rows, start)
     for layer, plain in zip(layers, expected, strict=True):
         close(layer, torch.cat([plain[:alive, step] for step, alive in enumerate(rows)]))
     close(end.hidden, expected_end.hidden)
@@ -132,7 +133,7 @@ def test_words_of_every_length_get_the_plain_networks_vectors(
     cnn, characters = cnn_of(config, size, seed), Characters(max_characters=max_characters)
     words = ["", "<S>", "</S>", *(chr(97 + n % 26) * n for n in range(1, 61)), "é" * 24, "两个字"]
     ids = torch.from_numpy(characters.encode(words))
-    fast = PackedCharCNN(cnn, characters.padding, kernel)
+    fast = PackedCharCNN(cnn, characters.padding, Arithmetic(kernel))
     with torch.inference_mode():
         for word, row, length in zip(words, ids, characters.lengths(words).tolist(), strict=True):
             found = fast.finish(fast.convolve(row.unsqueeze(0), fast.step_of(length)))
@@ -142,16 +143,18 @@ def test_words_of_every_length_get_the_plain_networks_vectors(
 
 
 def test_only_lengths_whose_windows_fit_take_the_short_way() -> None:
-    fast = PackedCharCNN(cnn_of(dataclasses.replace(CNN, filters=((7, 3),))), 261, "torch")
+    fast = PackedCharCNN(cnn_of(dataclasses.replace(CNN, filters=((7, 3),))), 261, Arithmetic("torch"))
     assert fast.step_of(3) == LENGTH_STEPS[0]
     assert fast.step_of(max(LENGTH_STEPS) + 1) == 0
-    narrow = PackedCharCNN(cnn_of(dataclasses.replace(CNN, filters=((7, 3),), max_characters=9)), 261, "torch")
+    narrow = PackedCharCNN(
+        cnn_of(dataclasses.replace(CNN, filters=((7, 3),), max_characters=9)), 261, Arithmetic("torch")
+    )
     assert all(narrow.step_of(length) == 0 for length in range(3, 10))
 
 
 @pytest.mark.parametrize("kernel", KERNELS)
 def test_a_words_bits_do_not_depend_on_the_words_in_its_tile(kernel: str) -> None:
-    fast, characters = PackedCharCNN(cnn_of(CNN, 16), 261, kernel), Characters()
+    fast, characters = PackedCharCNN(cnn_of(CNN, 16), 261, Arithmetic(kernel)), Characters()
     words = [f"w{n:02}" for n in range(CONVOLUTION_TILE)]
     ids = torch.from_numpy(characters.encode(words))
     with torch.inference_mode():
@@ -170,7 +173,9 @@ def test_both_kernels_give_the_same_vectors() -> None:
     assert isinstance(stack, LSTMStack)
     x = torch.randn(60, 32, generator=torch.Generator().manual_seed(1))
     with torch.inference_mode():
-        found = [PackedLSTM(stack, kernel).run(x, [6] * 10, stack.zero_state(6))[0][-1] for kernel in KERNELS]
+        found = [
+            PackedLSTM(stack, Arithmetic(kernel)).run(x, [6] * 10, stack.zero_state(6))[0][-1] for kernel in KERNELS
+        ]
     close(*found)
 
 
@@ -190,4 +195,4 @@ def test_the_kernel_rests_on_facts_about_the_cpu(monkeypatch: pytest.MonkeyPatch
 
 def test_an_unknown_kernel_is_refused_by_name() -> None:
     with pytest.raises(OptionError, match="kernel must be one of torch, onednn, was: 'cuda'"):
-        PackedLinear(torch.ones(2, 2), None, "cuda")
+        Arithmetic("cuda")
