@@ -35,7 +35,7 @@ from polyseme.text.tokenize import Sentence, Tokenizer, tokenizer_for
 Reduce = Callable[[Tensor], FloatArray]
 
 STATES = ("settled", "zero", "carry")
-MAX_TOKENS = 2048
+MAX_TOKENS = 4096
 CACHE_WORDS = 100_000
 
 
