@@ -122,7 +122,12 @@ def _replace(working: Path, destination: Path) -> None:
     old = destination.with_name(f".{destination.name}.old-{os.getpid()}")
     if destination.exists():
         destination.rename(old)
-    working.rename(destination)
+    try:
+        working.rename(destination)
+    except OSError:
+        if old.exists():
+            old.rename(destination)
+        raise
     if old.is_dir():
         shutil.rmtree(old, ignore_errors=True)
     else:

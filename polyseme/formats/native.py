@@ -9,9 +9,12 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 from pathlib import Path
-from typing import Any
+from types import UnionType
+from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
+import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
@@ -26,6 +29,8 @@ from polyseme.text.chars import Characters
 from polyseme.text.config import TextConfig
 from polyseme.text.vocab import Vocabulary
 from polyseme.text.word_table import WordTable
+
+T = TypeVar("T")
 
 FORMAT = "polyseme"
 VERSION = 1
@@ -50,9 +55,9 @@ def read(path: Path) -> Model:
             )
         try:
             config = _config(sections["architecture"])
-            text = TextConfig(**_tuples(sections["text"]))
-            card = ModelCard(**sections["card"])
-            characters = Characters(**_tuples(sections["characters"])) if sections.get("characters") else None
+            text = _built(TextConfig, _tuples(sections["text"]))
+            card = _built(ModelCard, sections["card"])
+            characters = _built(Characters, _tuples(sections["characters"])) if sections.get("characters") else None
         except OptionError as error:
             raise DamagedModelError(f"{file}: {error}; {REFETCH}") from error
         words = _words(path / "words.json") if config.reads_words else None
@@ -89,10 +94,36 @@ def _config(section: dict[str, Any]) -> BiLMConfig:
     if values.get("char_cnn"):
         cnn = _tuples(values["char_cnn"])
         cnn["filters"] = tuple((int(width), int(count)) for width, count in cnn["filters"])
-        values["char_cnn"] = CharCNNConfig(**cnn)
+        values["char_cnn"] = _built(CharCNNConfig, cnn)
     if values.get("transformer"):
-        values["transformer"] = TransformerConfig(**values["transformer"])
-    return BiLMConfig(**values)
+        values["transformer"] = _built(TransformerConfig, values["transformer"])
+    return _built(BiLMConfig, values)
+
+
+def _built(kind: type[T], section: dict[str, Any]) -> T:
+    """The dataclass of a section. Raises `OptionError` for a value of another type than its field's."""
+    hints = get_type_hints(kind)
+    for name, value in section.items():
+        if name in hints and not _is(value, hints[name]):
+            raise OptionError(f"{name} is {value!r}, which is no {getattr(hints[name], '__name__', hints[name])}")
+    return kind(**section)
+
+
+def _is(value: object, hint: Any) -> bool:
+    if isinstance(hint, UnionType):
+        return any(_is(value, choice) for choice in get_args(hint))
+    if get_origin(hint) is Literal:
+        return value in get_args(hint)
+    if get_origin(hint) is tuple:
+        kinds = get_args(hint)
+        return isinstance(value, tuple) and (
+            all(_is(item, kinds[0]) for item in value)
+            if kinds[-1] is ...
+            else len(value) == len(kinds) and all(map(_is, value, kinds))
+        )
+    if hint is float:
+        return isinstance(value, int | float) and math.isfinite(value)
+    return isinstance(value, hint) and (hint is bool or not isinstance(value, bool))
 
 
 def _tuples(section: dict[str, Any]) -> dict[str, Any]:
@@ -103,12 +134,19 @@ def _tuples(section: dict[str, Any]) -> dict[str, Any]:
 def _words(file: Path) -> WordTable:
     with damage_named(file, "reading the word table"):
         section = json.loads(file.read_text(encoding="utf-8"))
-        return WordTable(**_tuples(section))
+        try:
+            return _built(WordTable, _tuples(section))
+        except OptionError as error:
+            raise DamagedModelError(f"{file}: {error}; {REFETCH}") from error
 
 
 def _tensors(file: Path) -> dict[str, Tensor]:
     with damage_named(file, "reading the weights"), safe_open(file, framework="pt") as opened:
-        return {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118 (not a dict)
+        tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118 (not a dict)
+        for name, tensor in tensors.items():
+            if tensor.is_floating_point() and not torch.isfinite(tensor).all():
+                raise DamagedModelError(f"{file}: {name} holds values that are not finite numbers; {REFETCH}")
+        return tensors
 
 
 def _settled(tensors: dict[str, Tensor], config: BiLMConfig, path: Path) -> tuple[LSTMState, LSTMState] | None:
