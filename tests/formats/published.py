@@ -16,7 +16,6 @@ import torch
 from polyseme.errors import PolysemeError
 from polyseme.formats.model import Model
 from polyseme.nn.lstm import LSTMState
-from polyseme.text.chars import SENTENCE_END, SENTENCE_START
 
 Array = npt.NDArray[np.float32]
 DATA = Path(__file__).resolve().parent.parent / "data"
@@ -49,7 +48,8 @@ class Plain:
         """(L + 1, T + 2, 2P) a sentence, both boundaries included."""
         lengths = torch.tensor([len(sentence) + 2 for sentence in sentences])
         width = int(lengths.max())
-        padded = [[SENTENCE_START, *s, SENTENCE_END, *[""] * (width - len(s) - 2)] for s in sentences]
+        start, end = self.model.boundaries
+        padded = [[start, *s, end, *[""] * (width - len(s) - 2)] for s in sentences]
         characters, words = self.model.characters, self.model.words
         out = self.model.bilm(
             torch.stack([torch.from_numpy(characters.encode(row)) for row in padded]) if characters else None,
