@@ -181,7 +181,7 @@ class _Run:
             yield next(arrays)
             return
         yield from long_sentence(self.embedder, tokens, self._select, self.out.parent)
-        self.embedder.counts += Counts(sentences=1, tokens=len(tokens))
+        self.embedder.count([tokens], [tokens])
 
     def _is_long(self, tokens: Sequence[str]) -> bool:
         return len(tokens) > LONG_TOKENS and self.embedder.state in ("settled", "zero")
@@ -312,7 +312,7 @@ def chosen_layers(layers: str, n_layers: int) -> list[int]:
     if layers in ("all", "top"):
         return list(range(n_layers)) if layers == "all" else [n_layers - 1]
     parts = layers.split(",")
-    if not all(part.strip().isdigit() and int(part) < n_layers for part in parts):
+    if not all(part.strip().isdecimal() and int(part) < n_layers for part in parts):
         raise OptionError(f"layers must be average, all, top or numbers from 0 to {n_layers - 1}, was: {layers!r}")
     return [int(part) for part in parts]
 

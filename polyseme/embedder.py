@@ -163,11 +163,11 @@ class Embedder:
             if batch_size is None:
                 raise OptionError('state="carry" needs batch_size: row i goes on from row i of the batch before')
             arrays = [reduce(layers) for layers in self._carry(sentences, batch_size)]
-            self._count(sentences, sentences)
+            self.count(sentences, sentences)
             return arrays
         distinct = list(dict.fromkeys(sentences))
         found = dict(zip(distinct, self._independent(distinct, reduce, batch_size), strict=True))
-        self._count(sentences, distinct)
+        self.count(sentences, distinct)
         return [found[sentence] for sentence in sentences]
 
     def embed_text(self, text: str, *, language: str | None = None) -> list[Embedding]:
@@ -197,6 +197,18 @@ class Embedder:
     def model_hash(self) -> str:
         """SHA-256 of the weights (see `Model.hash`)."""
         return self.model.hash()
+
+    def count(self, given: Sequence[tuple[str, ...]], distinct: Sequence[tuple[str, ...]]) -> None:
+        """Adds sentences that were read, of which only the `distinct` ones were computed, to `counts`."""
+        words = Counter(chain.from_iterable(given))
+        characters, table = self.model.characters, self.model.words
+        self.counts += Counts(
+            sentences=len(given),
+            tokens=words.total(),
+            repeated_sentences=len(given) - len(distinct),
+            cut_words=sum(n for word, n in words.items() if characters.is_cut(word)) if characters else 0,
+            unknown_words=sum(n for word, n in words.items() if word not in table) if table else 0,
+        )
 
     def reset(self) -> None:
         """Forgets the carried state."""
@@ -281,17 +293,6 @@ class Embedder:
             assert end is not None
             self.carried = _beside(end, _some_rows(carried, rows, None))
             yield from layers
-
-    def _count(self, given: Sequence[tuple[str, ...]], distinct: Sequence[tuple[str, ...]]) -> None:
-        words = Counter(chain.from_iterable(given))
-        characters, table = self.model.characters, self.model.words
-        self.counts += Counts(
-            sentences=len(given),
-            tokens=words.total(),
-            repeated_sentences=len(given) - len(distinct),
-            cut_words=sum(n for word, n in words.items() if characters.is_cut(word)) if characters else 0,
-            unknown_words=sum(n for word, n in words.items() if word not in table) if table else 0,
-        )
 
 
 def _beside(first: States, second: States) -> States:

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from tiny import HIGHWAY2, difference, plain, published_model, random_model
 
 import polyseme
-from polyseme.embedder import Counts, Embedder
+from polyseme.embedder import MAX_TOKENS, Counts, Embedder
 from polyseme.embedding import Embedding
 from polyseme.engine import Batch, Engine
 from polyseme.errors import InputError, OptionError, TooLongError
@@ -338,7 +338,7 @@ def test_out_of_memory_halves_the_batch_and_goes_on(
     embedder = Embedder(published_model(), threads=threads)
     assert difference(layers(embedder.embed(texts)), expected) <= 1e-5
     assert max(sizes) > 30
-    assert embedder.max_tokens < 2048
+    assert embedder.max_tokens < MAX_TOKENS
     for _ in range(8):  # it learns: what did not fit is not tried for ever
         sizes.clear()
         embedder.embed(texts)

@@ -255,6 +255,8 @@ class EmbeddingWriter:
                 partial.commit(self._record(None))
         except BaseException:
             self.abort()
+            if partial.journal is None:
+                partial.remove()  # nothing was begun, so nothing is left lying about
             raise
 
     def _restore(self, journal: Mapping[str, Any]) -> None:
