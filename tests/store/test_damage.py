@@ -131,9 +131,11 @@ def test_files_by_others(tmp_path: Path) -> None:
     np.savez(tmp_path / "pickled.npz", layout=np.array([{}], dtype=object), metadata=np.zeros(1))
     pyarrow = pytest.importorskip("pyarrow")
     table = pyarrow.table({"a": [1]})
-    with pyarrow.ipc.new_file(tmp_path / "table.arrow", table.schema) as out:
+    # Opened by Python: pyarrow cannot spell every path in the C locale.
+    with (tmp_path / "table.arrow").open("wb") as file, pyarrow.ipc.new_file(file, table.schema) as out:
         out.write_table(table)
-    pytest.importorskip("pyarrow.parquet").write_table(table, tmp_path / "table.parquet")
+    with (tmp_path / "table.parquet").open("wb") as file:
+        pytest.importorskip("pyarrow.parquet").write_table(table, file)
     names = ["by-text.h5", "model.safetensors", "arrays.npz", "pickled.npz", "table.arrow", "table.parquet"]
     for name in names:
         with pytest.raises(InputError, match=name):
