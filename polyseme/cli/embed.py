@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from polyseme.cli import options as opt
-from polyseme.cli.output import STOPPED, Meter, emit, quoted, say, say_error, shown, size, table, warn
+from polyseme.cli.output import STOPPED, Meter, counted, emit, quoted, say, say_error, shown, size, table, warn
 from polyseme.errors import DecodeError, MissingExtraError, OptionError, OutputError
 
 if TYPE_CHECKING:
@@ -203,14 +203,14 @@ def _rows(report: FileReport, options: FileOptions) -> list[tuple[str, str]]:
     repeated = f", of which {counts.repeated_sentences:,} repeated" if counts.repeated_sentences else ""
     chosen = "as asked" if options.language or options.tokenized else "the model's own, or suggested by the script"
     rows = [
-        ("read", f"{counts.sentences:,} sentences{repeated}; {counts.tokens:,} words"),
+        ("read", f"{counted(counts.sentences, 'sentence')}{repeated}; {counted(counts.tokens, 'word')}"),
         ("tokenizer", f"{report.tokenizer}, language {report.language} ({chosen})"),
     ]
     if counts.cut_words:
-        rows.append(("cut", f"{counts.cut_words:,} words are longer than the model reads; it saw their beginning"))
+        rows.append(("cut", f"{counted(counts.cut_words, 'word')} longer than the model reads; it saw the beginning"))
     if counts.unknown_words:
-        rows.append(("unknown", f"{counts.unknown_words:,} words are not in the model's word table"))
+        rows.append(("unknown", f"{counted(counts.unknown_words, 'word')} not in the model's word table"))
     speed = f", {counts.tokens / report.seconds:,.0f} words/s" if report.seconds > 0 else ""
     done = "was complete already" if report.finished_before else f"{report.seconds:,.1f} s{speed}"
-    wrote = f"{shown(report.out)}  ({report.records:,} records, {size(report.output_bytes)})"
+    wrote = f"{shown(report.out)}  ({counted(report.records, 'record')}, {size(report.output_bytes)})"
     return [*rows, ("time", done), ("wrote", wrote)]

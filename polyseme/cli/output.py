@@ -135,6 +135,11 @@ def table(rows: Sequence[tuple[str, str]]) -> str:
     return "\n".join(f"{name:<{width}}  {value}".replace("\n", "\n" + " " * (width + 2)) for name, value in rows)
 
 
+def counted(number: int, noun: str) -> str:
+    """1 word, 2,000 words."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
 def size(n_bytes: int) -> str:
     """1,234,567 -> 1.2 MB."""
     value, unit = float(n_bytes), "bytes"
