@@ -322,7 +322,7 @@ def run_file(source: Path, out: Path, state: str, block: int, kill_at: float | N
 def real_text(tmp_path: Path, size: int) -> Path:
     """About `size` bytes of the shared English text, whole lines."""
     folder = shared_folder() / "data" / "pretrain" / "en"
-    files = [*sorted(folder.glob("*.heldout.txt.xz")), folder / "encyclopedia_wikitext2.txt.xz"]
+    files = [folder / f"{name}.txt.xz" for name in ("reviews.heldout", "encyclopedia_wikitext2", "news.00")]
     if not files[-1].is_file():
         pytest.skip(f"the shared text is not at {folder}; set POLYSEME_SHARED")
     file = tmp_path / "real.txt"
@@ -352,13 +352,12 @@ def test_ten_megabytes_killed_half_way_and_resumed_give_the_same_bytes(tmp_path:
 
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="has no SIGKILL")
-@pytest.mark.parametrize("state", ["carry", "zero"])
-def test_killed_twice_under_each_state_gives_the_same_bytes(tmp_path: Path, state: str) -> None:
-    source = real_text(tmp_path, 300_000)
-    total = run_file(source, tmp_path / "unbroken.npz", state, 2_000)
-    assert run_file(source, tmp_path / "killed.npz", state, 2_000, 0.3, total) < total
-    assert run_file(source, tmp_path / "killed.npz", state, 2_000, 0.7, total) < total
-    run_file(source, tmp_path / "killed.npz", state, 2_000)
+def test_a_carrying_run_killed_twice_gives_the_same_bytes(tmp_path: Path) -> None:
+    source = real_text(tmp_path, 100_000)
+    total = run_file(source, tmp_path / "unbroken.npz", "carry", 1_000)
+    assert run_file(source, tmp_path / "killed.npz", "carry", 1_000, 0.3, total) < total
+    assert run_file(source, tmp_path / "killed.npz", "carry", 1_000, 0.7, total) < total
+    run_file(source, tmp_path / "killed.npz", "carry", 1_000)
     assert sha256(tmp_path / "killed.npz") == sha256(tmp_path / "unbroken.npz")
 
 
