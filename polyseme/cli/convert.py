@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from polyseme.cli import options as opt
-from polyseme.cli.output import Meter, emit, quoted, say, shown, size, table, warn
+from polyseme.cli.output import Meter, emit, quoted, say, size, table, warn
 from polyseme.errors import ModelError, NotConvergedError, OptionError, OutputError
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ def convert(
     Polyseme folder also keeps the settled state, and reference vectors for `polyseme verify`.
     """
     if Path(destination).exists() and not overwrite:
-        raise OutputError(f"{shown(destination)} exists already; choose another name or pass --overwrite")
+        raise OutputError(f"{destination} exists already; choose another name or pass --overwrite")
     with Meter() as meter:
         meter.step("starting")
         from polyseme.fetch import resolve
@@ -37,7 +37,7 @@ def convert(
 
         path = resolve(source, progress=lambda done, total: meter.update(done, total or 0, "bytes"))
         _keep_apart(path, Path(destination))
-        meter.step(f"opening {shown(path)}")
+        meter.step(f"opening {path}")
         layout = layout_of(path).name
         model = open_model(path)
         _check_room(model, Path(destination))
@@ -45,18 +45,16 @@ def convert(
         if to is opt.Target.native:
             meter.step("reading sentence boundaries until the state settles")
             model = _settle(model, notes)
-        meter.step(f"writing {shown(destination)}, and comparing")
+        meter.step(f"writing {destination}, and comparing")
         lost, difference = _write(model, Path(destination), to.value, overwrite)
-    _tell(shown(path), layout, Path(destination), to.value, lost, difference, notes, json=json)
+    _tell(str(path), layout, Path(destination), to.value, lost, difference, notes, json=json)
 
 
 def _keep_apart(source: Path, destination: Path) -> None:
     """Replacing DST must not remove what is being read."""
     real, target = source.resolve(), destination.resolve()
     if real == target or target in real.parents:
-        raise OptionError(
-            f"SRC lies in DST ({shown(destination)}), which would be replaced; choose another name for DST"
-        )
+        raise OptionError(f"SRC lies in DST ({destination}), which would be replaced; choose another name for DST")
 
 
 def _check_room(model: Model, destination: Path) -> None:
@@ -66,7 +64,7 @@ def _check_room(model: Model, destination: Path) -> None:
     free = free_bytes(destination)
     if free < needed:
         raise OutputError(
-            f"{shown(destination)}: about {needed:,} bytes are needed and {free:,} are free there; "
+            f"{destination}: about {needed:,} bytes are needed and {free:,} are free there; "
             f"free some space or choose another place"
         )
 
@@ -99,7 +97,7 @@ def _write(model: Model, destination: Path, to: str, overwrite: bool) -> tuple[l
         if not found[0] <= LIMIT:
             raise ModelError(
                 f"the converted model's vectors differ from the source's by {found[0]:.2g} ({LIMIT:g} is allowed), so "
-                f"{shown(destination)} was not written; please report this with the output of `polyseme info`"
+                f"{destination} was not written; please report this with the output of `polyseme info`"
             )
 
     return write_model(model, destination, to, overwrite=overwrite, finish=finish), found[0]
@@ -117,7 +115,7 @@ def _tell(
     json: bool,
 ) -> None:
     files = sorted(destination.iterdir())
-    following = quoted(["polyseme", "verify" if to == "native" else "info", shown(destination)])
+    following = quoted(["polyseme", "verify" if to == "native" else "info", str(destination)])
     for note in notes:
         warn(f"no settled state is stored: {note}")
     if json:
@@ -126,7 +124,7 @@ def _tell(
                 "source": source,
                 "source_layout": layout,
                 "to": to,
-                "wrote": [shown(file) for file in files],
+                "wrote": [str(file) for file in files],
                 "bytes": sum(file.stat().st_size for file in files),
                 "not_held": lost,
                 "max_difference": difference,
@@ -135,7 +133,7 @@ def _tell(
             }
         )
         return
-    wrote = "\n".join(f"{shown(file)}  ({size(file.stat().st_size)})" for file in files)
+    wrote = "\n".join(f"{file}  ({size(file.stat().st_size)})" for file in files)
     rows = [("read", f"{source}  ({layout})")]
     rows.append(("compared", f"vectors of source and destination: max |difference| {difference:.2g}"))
     if lost:

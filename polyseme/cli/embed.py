@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from polyseme.cli import options as opt
-from polyseme.cli.output import STOPPED, Meter, counted, emit, quoted, say, say_error, shown, size, table, warn
+from polyseme.cli.output import STOPPED, Meter, counted, emit, quoted, say, say_error, size, table, warn
 from polyseme.errors import DecodeError, MissingExtraError, OptionError, OutputError
 
 if TYPE_CHECKING:
@@ -65,12 +65,14 @@ def embed(
     _check_before_work(text, out, lang, encoding, format, may_exist=resume or overwrite)
     from polyseme.embed_file import FileOptions
 
-    options = FileOptions(
-        unit=unit.value, layers=layers, pool=pool.value, format=format and format.value, dtype=dtype.value,
-        tokenized=tokenized, language=lang, text_column=text_column, id_column=id_column, encoding=encoding,
-        encoding_errors=encoding_errors.value, unwrap=unwrap, normalize=normalize.value, batch_size=batch_size,
-        lowercase=lowercase, remove_stop_words=remove_stop_words, stem=stem,
-    )  # fmt: skip
+    values: dict[str, Any] = {
+        "unit": unit.value, "layers": layers, "pool": pool.value, "format": format and format.value,
+        "dtype": dtype.value, "tokenized": tokenized, "language": lang, "text_column": text_column,
+        "id_column": id_column, "encoding": encoding, "encoding_errors": encoding_errors.value, "unwrap": unwrap,
+        "normalize": normalize.value, "batch_size": batch_size, "lowercase": lowercase,
+        "remove_stop_words": remove_stop_words, "stem": stem,
+    }  # fmt: skip
+    options = FileOptions(**values)
     load_options = {"state": state and state.value, "device": device, "threads": threads}
     if max_tokens is not None:
         load_options["max_tokens"] = max_tokens
@@ -96,7 +98,7 @@ def _check_before_work(
     if any(source.format == "parquet" for source in sources) and find_spec("pyarrow") is None:
         raise MissingExtraError("reading Parquet", "data")
     if not may_exist and Path(out).exists():
-        raise OutputError(f"{shown(out)} exists already; choose another name, or pass --overwrite to replace it")
+        raise OutputError(f"{out} exists already; choose another name, or pass --overwrite to replace it")
     if any(source.path == "-" for source in sources) and sys.stdin.isatty():
         warn("reading text from this terminal; end it with Ctrl-D (on Windows Ctrl-Z and Enter)")
 
@@ -115,7 +117,7 @@ def _run(
             embedder = _open(model, load_options, meter)
             from polyseme.embed_file import embed_file
 
-            meter.step(f"embedding into {shown(out)}")
+            meter.step(f"embedding into {out}")
             return embed_file(
                 embedder, text, out, options, resume=resume, overwrite=overwrite, progress=_Teller(meter, out)
             )
@@ -124,7 +126,7 @@ def _run(
         raise DecodeError(str(error).replace("Run again with: --", f"Run again with: {_again()} --")) from error
     except KeyboardInterrupt:
         partial = Path(f"{out}.partial")
-        kept = f"what was finished is kept in {shown(partial)}; go on with:\n  {_again('--resume')}"
+        kept = f"what was finished is kept in {partial}; go on with:\n  {_again('--resume')}"
         say_error("stopped; " + (kept if partial.is_dir() else "nothing was written."))
         raise typer.Exit(STOPPED) from None
 
@@ -135,7 +137,7 @@ def _open(model: str, load_options: dict[str, Any], meter: Meter) -> Embedder:
     from polyseme.fetch import resolve
 
     path = resolve(model, progress=lambda done, total: meter.update(done, total or 0, "bytes"))
-    meter.step(f"opening {shown(path)}")
+    meter.step(f"opening {path}")
     return load(path, **{**load_options, "device": _device(str(load_options["device"]))})
 
 
@@ -161,21 +163,21 @@ class _Teller:
             self.said = True
             expected = progress.tokens_expected
             self.meter.note(
-                f"about {expected:,} words; {shown(self.out)} will take about {size(progress.output_bytes_expected)}"
+                f"about {expected:,} words; {self.out} will take about {size(progress.output_bytes_expected)}"
             )
         self.meter.update(progress.tokens, progress.tokens_expected, "words")
 
 
 def _again(*more: str) -> str:
     """The command line of this run, to be pasted back."""
-    return quoted(["polyseme", *(shown(word) for word in sys.argv[1:] if word not in more), *more])
+    return quoted(["polyseme", *(word for word in sys.argv[1:] if word not in more), *more])
 
 
 def _tell(report: FileReport, options: FileOptions, *, json: bool) -> None:
     for warning in report.warnings:
         warn(warning)
     # A JSON string is a Python string too, and its double quotes need no escaping in a POSIX shell's single ones.
-    name = to_json(shown(report.out), ensure_ascii=False)
+    name = to_json(str(report.out), ensure_ascii=False)
     following = quoted(["python", "-c", f"import polyseme; print(polyseme.read_embeddings({name})[0])"])
     if json:
         emit({**_facts(report), "next": following})
@@ -185,7 +187,7 @@ def _tell(report: FileReport, options: FileOptions, *, json: bool) -> None:
 
 def _facts(report: FileReport) -> dict[str, Any]:
     return {
-        "wrote": [shown(report.out)],
+        "wrote": [str(report.out)],
         "bytes": report.output_bytes,
         "records": report.records,
         **asdict(report.counts),
@@ -212,5 +214,5 @@ def _rows(report: FileReport, options: FileOptions) -> list[tuple[str, str]]:
         rows.append(("unknown", f"{counted(counts.unknown_words, 'word')} not in the model's word table"))
     speed = f", {counts.tokens / report.seconds:,.0f} words/s" if report.seconds > 0 else ""
     done = "was complete already" if report.finished_before else f"{report.seconds:,.1f} s{speed}"
-    wrote = f"{shown(report.out)}  ({counted(report.records, 'record')}, {size(report.output_bytes)})"
+    wrote = f"{report.out}  ({counted(report.records, 'record')}, {size(report.output_bytes)})"
     return [*rows, ("time", done), ("wrote", wrote)]

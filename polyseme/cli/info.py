@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from polyseme.cli import options as opt
-from polyseme.cli.output import Meter, emit, quoted, say, shown, size, table
+from polyseme.cli.output import Meter, emit, quoted, say, size, table
 
 if TYPE_CHECKING:
     from torch import nn
@@ -25,12 +25,12 @@ def info(model: opt.ModelArgument, json: opt.Json = False) -> None:
         from polyseme.formats.folder import layout_of, open_model
 
         path = resolve(model, progress=lambda done, total: meter.update(done, total or 0, "bytes"))
-        meter.step(f"opening {shown(path)}")
+        meter.step(f"opening {path}")
         layout = layout_of(path).name
         opened = open_model(path)
         meter.step("adding up")
-        facts = {"model": shown(path), "layout": layout, "bytes": _bytes(path), **_facts(opened)}
-    target = ["verify", shown(path)] if layout == "polyseme folder" else ["convert", shown(path), "FOLDER"]
+        facts = {"model": str(path), "layout": layout, "bytes": _bytes(path), **_facts(opened)}
+    target = ["verify", str(path)] if layout == "polyseme folder" else ["convert", str(path), "FOLDER"]
     facts["next"] = quoted(["polyseme", *target])
     if json:
         emit(facts)

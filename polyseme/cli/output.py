@@ -16,7 +16,6 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
@@ -62,7 +61,7 @@ def _reason(error: OSError | MemoryError) -> str:
     """One sentence for what the system refuses before a reader or writer of ours could name it."""
     if isinstance(error, MemoryError):
         return "the memory of this machine does not suffice; close other programs, or give a smaller --max-tokens"
-    where = f"{shown(error.filename)}: " if error.filename else ""
+    where = f"{error.filename}: " if error.filename else ""
     return f"{where}{error.strerror or error}; check that the path exists and that you may read and write it"
 
 
@@ -75,15 +74,8 @@ def _silence_stdout() -> None:
 # --- text
 
 
-def readable_streams() -> None:
-    """Lets stdout and stderr print any text in any locale: file names byte for byte, other characters as \\uXXXX."""
-    codecs.register_error("polyseme-readable", _readable)
-    for stream in (sys.stdout, sys.stderr):
-        if hasattr(stream, "reconfigure"):
-            stream.reconfigure(errors="polyseme-readable")
-
-
 def _readable(error: UnicodeError) -> tuple[bytes, int]:
+    """For any text on any stream: file names byte for byte, other characters that it cannot spell as \\uXXXX."""
     if not isinstance(error, UnicodeEncodeError):
         raise error
     pieces = [
@@ -93,29 +85,41 @@ def _readable(error: UnicodeError) -> tuple[bytes, int]:
     return b"".join(pieces), error.end
 
 
-def shown(path: str | bytes | Path) -> str:
-    """A path as text, also where the locale could not spell the bytes of its name."""
-    return os.fsencode(path).decode("utf-8", "surrogateescape")
+codecs.register_error("polyseme-readable", _readable)
+
+
+def readable_streams() -> None:
+    """For what is not printed here: usage errors, tracebacks, the bar."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="polyseme-readable")
+
+
+def _echo(text: str, *, err: bool = False) -> None:
+    stream = sys.stderr if err else sys.stdout
+    typer.echo(text.encode(stream.encoding or "utf-8", "polyseme-readable"), err=err)
 
 
 def say(text: str = "") -> None:
     """A line of the result, for people."""
-    typer.echo(text)
+    _echo(text)
 
 
 def say_error(text: str) -> None:
     """The one sentence on stderr that explains an exit code."""
-    typer.echo(f"Error: {text}", err=True)
+    _echo(f"Error: {text}", err=True)
 
 
 def warn(text: str) -> None:
     """Something that a user should know before trusting the result."""
-    typer.echo(f"Warning: {text}", err=True)
+    _echo(f"Warning: {text}", err=True)
 
 
 def emit(value: Mapping[str, Any]) -> None:
-    """The one JSON object of --json, in ASCII, so that every locale can print it."""
-    typer.echo(json.dumps(value, ensure_ascii=True, allow_nan=False, default=shown))
+    """The one JSON object of --json, in ASCII; file names as UTF-8, also where the locale could not decode them."""
+    text = json.dumps(value, ensure_ascii=False, allow_nan=False, default=str)
+    decoded = text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+    typer.echo(json.dumps(json.loads(decoded), ensure_ascii=True))
 
 
 def quoted(words: Sequence[str]) -> str:
@@ -186,7 +190,7 @@ class Meter:
         if self._bar is not None and self._task is not None:
             self._bar.reset(self._task, total=None, description=text, detail="")
         else:
-            typer.echo(f"{text} ...", err=True)
+            _echo(f"{text} ...", err=True)
         self._first, self._last_line = None, float("-inf")
 
     def note(self, text: str) -> None:
@@ -194,7 +198,7 @@ class Meter:
         if self._bar is not None:
             self._bar.console.print(text, markup=False, highlight=False)
         else:
-            typer.echo(text, err=True)
+            _echo(text, err=True)
 
     def update(self, done: int, total: int, unit: str) -> None:
         """How far the stage is; `total` 0 where nobody knows."""
@@ -208,7 +212,7 @@ class Meter:
             self._bar.update(self._task, completed=done, total=max(total, done) or None, detail=detail)
         elif done and now - self._last_line >= SECONDS_BETWEEN_LINES:
             self._last_line = now
-            typer.echo(_line(done, total, unit, rate, detail), err=True)
+            _echo(_line(done, total, unit, rate, detail), err=True)
 
 
 def _line(done: int, total: int, unit: str, rate: float, detail: str) -> str:

@@ -7,7 +7,7 @@ from dataclasses import asdict
 import typer
 
 from polyseme.cli import options as opt
-from polyseme.cli.output import PROBLEM, Meter, emit, quoted, say, say_error, shown, table
+from polyseme.cli.output import PROBLEM, Meter, emit, quoted, say, say_error, table
 
 EXAMPLE = "\b\nExample:\n  polyseme verify elmo-small"
 WORDS = {True: "ok", False: "FAILED", None: "-"}
@@ -26,7 +26,7 @@ def verify(model: opt.ModelArgument, json: opt.Json = False) -> None:
         from polyseme.formats.folder import layout_of, open_model
 
         path = resolve(model, progress=lambda done, total: meter.update(done, total or 0, "bytes"))
-        meter.step(f"opening {shown(path)}")
+        meter.step(f"opening {path}")
         layout = layout_of(path).name
         opened = open_model(path)
         meter.step("checking")
@@ -34,21 +34,19 @@ def verify(model: opt.ModelArgument, json: opt.Json = False) -> None:
     failed = [check.name for check in checks if check.passed is False]
     native = layout == "polyseme folder"
     following = (
-        "" if failed else quoted(["polyseme", "embed", "TEXT", "-o", "vectors.safetensors", "--model", shown(path)])
+        "" if failed else quoted(["polyseme", "embed", "TEXT", "-o", "vectors.safetensors", "--model", str(path)])
     )
     if not failed and not native:
-        following = quoted(["polyseme", "convert", shown(path), "FOLDER"])
+        following = quoted(["polyseme", "convert", str(path), "FOLDER"])
     if json:
         report = [{**asdict(check), "difference": _finite(check.difference)} for check in checks]
-        emit({"model": shown(path), "layout": layout, "passed": not failed, "checks": report, "next": following})
+        emit({"model": str(path), "layout": layout, "passed": not failed, "checks": report, "next": following})
     else:
         say(table([(f"{WORDS[check.passed]:<6}  {check.name}", check.finding) for check in checks]))
         if following:
-            say(f"\n{shown(path)} is sound. Next: {following}")
+            say(f"\n{path} is sound. Next: {following}")
     if failed:
-        say_error(
-            f"{shown(path)}: {', '.join(failed)} failed; fetch the model again, and report this if that is no help."
-        )
+        say_error(f"{path}: {', '.join(failed)} failed; fetch the model again, and report this if that is no help.")
         raise typer.Exit(PROBLEM)
 
 

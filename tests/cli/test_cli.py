@@ -125,13 +125,14 @@ def test_an_error_that_is_a_bug_keeps_its_traceback(monkeypatch: pytest.MonkeyPa
 # --- the words
 
 
-def test_streams_print_any_text_in_any_locale(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_any_text_can_be_printed_in_any_locale(monkeypatch: pytest.MonkeyPatch) -> None:
     raw = io.BytesIO()
     monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(raw, encoding="ascii"))
+    output.say("中 \udce4\udcb8\udcad é")
     output.readable_streams()
     sys.stdout.write("中 \udce4\udcb8\udcad é")
     sys.stdout.flush()
-    assert raw.getvalue() == b"\\u4e2d \xe4\xb8\xad \\xe9"
+    assert raw.getvalue() == b"\\u4e2d \xe4\xb8\xad \\xe9\n\\u4e2d \xe4\xb8\xad \\xe9"
 
 
 def test_sizes_counts_and_tables_are_for_people() -> None:
@@ -150,10 +151,11 @@ def test_a_quoted_command_can_be_pasted_back() -> None:
 
 
 def test_json_is_ascii_on_one_line(capsys: pytest.CaptureFixture[str]) -> None:
-    output.emit({"wrote": Path("中.npz")})
+    # The second is how Python spells the first where the locale is not UTF-8.
+    output.emit({"wrote": [Path("中.npz"), "\udce4\udcb8\udcad.npz"]})
     printed = capsys.readouterr().out
     assert printed.isascii()
-    assert json.loads(printed) == {"wrote": "中.npz"}
+    assert json.loads(printed) == {"wrote": ["中.npz", "中.npz"]}
 
 
 # --- progress

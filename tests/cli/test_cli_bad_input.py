@@ -66,7 +66,8 @@ def test_the_command_to_retry_can_be_pasted_back(tmp_path: Path, monkeypatch: py
     source.write_bytes("déjà vu, café au lait\n".encode("cp1252"))
     arguments = ["embed", str(source), "-o", str(tmp_path / "o.npz"), "-m", str(MODEL)]
     monkeypatch.setattr("sys.argv", ["polyseme", *arguments])
-    command = refused(*arguments).partition("Run again with: ")[2].strip()
+    # The runner decodes what was printed as UTF-8; a shell hands the bytes back as the locale has them.
+    command = os.fsdecode(refused(*arguments).partition("Run again with: ")[2].strip().encode())
     assert command.startswith("polyseme embed ")
     if os.name != "nt":
         assert runner.invoke(app, shlex.split(command)[1:]).exit_code == 0

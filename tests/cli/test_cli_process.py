@@ -34,8 +34,7 @@ def test_paths_and_text_in_any_locale(bare: bool, awkward_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     # What a library opens without an encoding is not ours to mend; a file of ours would be named here.
     assert [line for line in done.stderr.splitlines() if b"EncodingWarning" in line and b"polyseme" in line] == []
-    assert b"a folder" in done.stdout
-    assert json.dumps("中文")[1:-1].encode() in done.stdout or "中文".encode() in done.stdout
+    assert os.fsencode(out) in done.stdout
     again = subprocess.run([*command, "--overwrite", "--json"], capture_output=True, env=environment)
     report = json.loads(again.stdout.decode("ascii"))
     assert report["wrote"] == [os.fsencode(out).decode("utf-8")]
