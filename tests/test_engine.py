@@ -235,6 +235,11 @@ def test_workers_have_one_torch_thread_each_whatever_the_caller_sets_later() -> 
             torch.set_num_threads(number)
             workers = Workers(3)
             assert torch.get_num_threads() == number
+            later: list[int] = []  # a thread that the caller starts afterwards
+            thread = threading.Thread(target=lambda later=later: later.append(torch.get_num_threads()))
+            thread.start()
+            thread.join()
+            assert later == [number]
             torch.set_num_threads(number + 1)
             gate = threading.Barrier(3, timeout=20)  # so that each of the three takes one task
 
