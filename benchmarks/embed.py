@@ -44,7 +44,7 @@ CONFIGS = {
     "small": BiLMConfig(projection_size=128, cell_size=1024, char_cnn=CharCNNConfig(n_highway=1)),
     "original": BiLMConfig(),
 }
-SENTENCES = {"small": 256, "original": 96}
+SENTENCES = {"small": 512, "original": 128}
 WAYS = ("batch32", "bulk", "cached", "cached32")
 SHARED = Path(os.environ.get("POLYSEME_SHARED", Path(__file__).resolve().parents[2] / "shared"))
 
@@ -80,16 +80,15 @@ class Peer:
 
 
 def real_sentences(count: int) -> list[list[str]]:
-    """`count` distinct sentences from the middle of a held-out novel."""
+    """`count` distinct sentences, evenly spaced over the held-out novels."""
     with lzma.open(SHARED / "data/pretrain/en/fiction.heldout.txt.xz", "rt", encoding="utf-8") as file:
-        text = file.read(2_000_000)[200_000:]
-    found: dict[tuple[str, ...], None] = {}
-    for paragraph in text.split("\n"):
-        for sentence in tokenizer_for("en").sentences(paragraph):
-            found.setdefault(sentence.tokens)
-            if len(found) == count:
-                return [list(tokens) for tokens in found]
-    raise SystemExit("not enough text")
+        paragraphs = file.read().split("\n")
+    sentences: dict[tuple[str, ...], None] = {}
+    for paragraph in paragraphs[:: max(1, len(paragraphs) // (2 * count))]:
+        sentences |= dict.fromkeys(sentence.tokens for sentence in tokenizer_for("en").sentences(paragraph))
+    if len(sentences) < count:
+        raise SystemExit(f"only {len(sentences)} sentences in the novels")
+    return [list(tokens) for tokens in list(sentences)[:: len(sentences) // count][:count]]
 
 
 def random_model(config: BiLMConfig) -> Model:

@@ -47,6 +47,7 @@ def embed(
     max_tokens: opt.MaxTokens = None,
     device: opt.Device = "auto",
     threads: opt.Threads = None,
+    precision: opt.Products = opt.Precision.float32,
     resume: opt.Resume = False,
     overwrite: opt.Overwrite = False,
     json: opt.Json = False,
@@ -74,6 +75,7 @@ def embed(
     }  # fmt: skip
     options = FileOptions(**values)
     load_options = {"state": state and state.value, "device": device, "threads": threads}
+    load_options["precision"] = precision.value
     if max_tokens is not None:
         load_options["max_tokens"] = max_tokens
     report = _run(text, out, model, options, load_options, resume, overwrite)

@@ -12,6 +12,7 @@ from polyseme.text.processing import WHY_KEEP_STOP_WORDS
 Unit = StrEnum("Unit", ["sentence", "line", "document"])
 Pool = StrEnum("Pool", ["none", "mean", "max"])
 Dtype = StrEnum("Dtype", ["float16", "float32"])
+Precision = StrEnum("Precision", ["bfloat16", "float32"])
 State = StrEnum("State", ["settled", "zero", "carry"])
 EncodingErrors = StrEnum("EncodingErrors", ["strict", "replace", "skip"])
 Normalize = StrEnum("Normalize", ["none", "nfc", "nfkc"])
@@ -110,6 +111,10 @@ MaxTokens = Annotated[
 Device = Annotated[str, _value("--device", "DEVICE", "auto, cpu, cuda, cuda:N or mps.")]
 Threads = Annotated[
     int | None, _value("--threads", "N", "Cores to use, by default all. Vectors do not depend on it.", min=1)
+]
+Products = Annotated[
+    Precision,
+    typer.Option("--precision", help="Of the products: bfloat16 is faster, and rounds to three digits."),
 ]
 
 # --- embed: what is written

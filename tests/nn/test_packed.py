@@ -196,3 +196,24 @@ def test_the_kernel_rests_on_facts_about_the_cpu(monkeypatch: pytest.MonkeyPatch
 def test_an_unknown_kernel_is_refused_by_name() -> None:
     with pytest.raises(OptionError, match="kernel must be one of torch, onednn, was: 'cuda'"):
         Arithmetic("cuda")
+
+
+@pytest.mark.parametrize("kernel", KERNELS)
+def test_bfloat16_rounds_products_a_little(kernel: str) -> None:
+    torch.manual_seed(1)
+    stack = LSTMStack(
+        2, 32, 64, 32, residual=True, cell_clip=3.0, projection_clip=3.0, forget_bias=1.0
+    ).requires_grad_(False)  # fmt: skip
+    x = torch.randn(60, 32)
+    with torch.inference_mode():
+        exact, rounded = (
+            PackedLSTM(stack, Arithmetic(kernel, precision)).run(x, [6] * 10, stack.zero_state(6))[0][-1]
+            for precision in ("float32", "bfloat16")
+        )
+    assert rounded.dtype == torch.float32
+    assert 1e-5 < float((exact - rounded).abs().max()) < 0.02 * float(exact.abs().max())
+
+
+def test_an_unknown_precision_is_refused() -> None:
+    with pytest.raises(OptionError, match="precision"):
+        Arithmetic("torch", "int8")
