@@ -197,7 +197,7 @@ from pathlib import Path
 faulthandler.enable()
 try:
     import resource
-    limit = 3 << 30  # of address space: torch itself takes about one
+    limit = 2750 << 20  # of address space, of which torch itself takes 740: no more than 2 GB for the file
     resource.setrlimit(resource.RLIMIT_AS, (limit, resource.getrlimit(resource.RLIMIT_AS)[1]))
 except ImportError:
     pass
