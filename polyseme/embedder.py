@@ -126,6 +126,7 @@ class Embedder:
         self.engine = Engine(model, Arithmetic(self.kernel, precision), self.threads, cache_words)
         self.counts = Counts()
         self.initial = self._initial()
+        self._opened = self._open()
         self.carried: States | None = None
 
     @property
@@ -233,10 +234,13 @@ class Embedder:
         self, sentences: Sequence[tuple[str, ...]], reduce: Reduce, batch_size: int | None
     ) -> list[FloatArray]:
         """Reduced layers of sentences that know nothing of each other, batched by length."""
-        lengths = [len(sentence) + 2 for sentence in sentences]
-        batches = plan(lengths, self.max_tokens, batch_size, padded=self.state == "none")
+        nothing = torch.zeros(self.n_layers, 0, self.width)
+        arrays = {place: reduce(nothing) for place, sentence in enumerate(sentences) if not sentence}
+        spoken = [place for place, sentence in enumerate(sentences) if sentence]
+        lengths = [len(sentences[place]) for place in spoken]
+        planned = plan(lengths, self.max_tokens, batch_size, padded=self.state == "none")
+        batches = [[spoken[at] for at in batch] for batch in planned]
         side_by_side = -(-self.threads // 2)  # a batch keeps two threads busy, one a direction
-        arrays: dict[int, FloatArray] = {}
         for at in range(0, len(batches), side_by_side):
             group = batches[at : at + side_by_side]
             for batch, found in zip(group, self._run(group, sentences), strict=True):
@@ -246,10 +250,7 @@ class Embedder:
     def _run(self, batches: list[list[int]], sentences: Sequence[tuple[str, ...]]) -> list[list[Tensor]]:
         """Runs some batches together; where memory does not suffice, one by one, and then by halves."""
         try:
-            jobs = [
-                Batch([with_boundaries(sentences[p], self.model) for p in places], self._rows(len(places)))
-                for places in batches
-            ]
+            jobs = [self._batch([sentences[place] for place in places]) for places in batches]
             return [layers for layers, _ in self.engine.run(jobs)]
         except (MemoryError, RuntimeError) as error:
             if not _out_of_memory(error):
@@ -267,13 +268,21 @@ class Embedder:
         half = len(batch) // 2
         return [self._run([batch[:half]], sentences)[0] + self._run([batch[half:]], sentences)[0]]
 
-    def _rows(self, rows: int) -> States | None:
-        if self.initial is None:
+    def _open(self) -> States | None:
+        """The states after the boundary that opens a sentence, the same for every sentence: one row."""
+        if self.initial is None or self.state == "carry":
             return None
         left, right = (
-            LSTMState(state.hidden.expand(-1, rows, -1), state.cell.expand(-1, rows, -1)) for state in self.initial
+            self.engine.read_chunk(direction, [boundary], state)[1]
+            for direction, (boundary, state) in enumerate(zip(self.model.boundaries, self.initial, strict=True))
         )
         return left, right
+
+    def _batch(self, sentences: list[tuple[str, ...]]) -> Batch:
+        """Sentences that all start alike. A Transformer reads the boundaries with the words."""
+        if self._opened is None:
+            return Batch([with_boundaries(sentence, self.model) for sentence in sentences], None)
+        return Batch(sentences, _repeated(self._opened, len(sentences)), bounded=False)
 
     def _carry(self, sentences: Sequence[tuple[str, ...]], batch_size: int) -> Iterator[Tensor]:
         """Batches in input order; rows that a smaller batch does not have keep their state (as AllenNLP's do)."""
@@ -283,8 +292,7 @@ class Embedder:
             carried = self.carried
             have = carried[0].hidden.size(1) if carried else 0
             if carried is None or have < rows:
-                fresh = self._rows(rows - have)
-                assert fresh is not None
+                fresh = _repeated(self.initial, rows - have)
                 carried = fresh if carried is None else _beside(carried, fresh)
             batch = Batch(
                 [with_boundaries(sentences[place], self.model) for place in places], _some_rows(carried, 0, rows)
@@ -293,6 +301,12 @@ class Embedder:
             assert end is not None
             self.carried = _beside(end, _some_rows(carried, rows, None))
             yield from layers
+
+
+def _repeated(states: States, rows: int) -> States:
+    """One row of state for each of `rows` sentences."""
+    left, right = (LSTMState(state.hidden.expand(-1, rows, -1), state.cell.expand(-1, rows, -1)) for state in states)
+    return left, right
 
 
 def _beside(first: States, second: States) -> States:

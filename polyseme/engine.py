@@ -51,10 +51,16 @@ class Packing:
 
 @dataclass(frozen=True)
 class Batch:
-    """Sentences, with <S> and </S>, and the state each direction starts from."""
+    """Sentences and the state that each direction starts from.
+
+    `bounded`: the sentences hold <S> and </S>, and `states` are those before the first of them. Otherwise they hold
+    their words only, at least one, and `states` are those after it: where every sentence starts alike, the boundary
+    that opens it is read once for all, and the one that closes it by nobody.
+    """
 
     sentences: Sequence[Words]
     states: States | None
+    bounded: bool = True
 
 
 class Engine:
@@ -71,7 +77,7 @@ class Engine:
             self.directions = (PackedLSTM(bilm.forward_layers, how), PackedLSTM(bilm.backward_layers, how))
 
     def run(self, batches: Sequence[Batch]) -> list[tuple[list[Tensor], States | None]]:
-        """For each batch the layers of each sentence, (L + 1, T, 2P) without <S> and </S>, and the states it ends with.
+        """For each batch the layers of each sentence, (L + 1, T, 2P) without <S> and </S>, and end states if bounded.
 
         All batches are computed side by side: give no more at once than memory allows.
         """
@@ -96,18 +102,19 @@ class Engine:
         assert self.directions is not None
         with torch.inference_mode():
             vectors, index = self.encoder.lookup(words)
-            x = vectors[torch.from_numpy(index).to(self.device)]
+            rows = torch.from_numpy(index).to(self.device)
             stack = self.directions[direction]
-            layers, state = self.workers.map(lambda _: stack.run(x, [1] * len(words), state), [None])[0]
-            return torch.stack([x, *layers]), state
+            layers, state = self.workers.map(lambda _: stack.run(vectors, rows, [1] * len(words), state), [None])[0]
+            return torch.stack([vectors[rows], *layers]), state
 
     def _read(self, task: tuple[_Plan, int]) -> LSTMState:
         """One direction of one batch, written into its half of the plan's output; the state it ends with."""
         plan, direction = task
         assert self.directions is not None
         order = plan.packing.backward if direction else plan.packing.forward
-        layers, end = self.directions[direction].run(plan.x[order], plan.packing.rows, plan.states[direction])
-        size = plan.x.size(1)
+        index = plan.index[order]
+        layers, end = self.directions[direction].run(plan.words, index, plan.packing.rows, plan.states[direction])
+        size = plan.words.size(1)
         for number, layer in enumerate(layers):
             plan.output[number + 1, :, direction * size : (direction + 1) * size].index_copy_(0, order, layer)
         return end
@@ -129,14 +136,20 @@ class Engine:
 
 @dataclass(frozen=True)
 class _Plan:
-    """A batch in packed order: `x` (N, P) and `output` (L + 1, N, 2P) lie sentence by sentence, longest first."""
+    """A batch in packed order.
+
+    `words` (U, P): its distinct words; `index` (N,) and `output` (L + 1, N, 2P) lie sentence by sentence, longest
+    first.
+    """
 
     order: npt.NDArray[np.int64]
     lengths: npt.NDArray[np.int64]
     packing: Packing
-    x: Tensor
+    words: Tensor
+    index: Tensor
     states: States
     output: Tensor
+    bounded: bool
 
     @classmethod
     def of(cls, batch: Batch, vectors: Tensor, rows: Tensor) -> _Plan:
@@ -144,19 +157,24 @@ class _Plan:
         lengths = np.asarray([len(sentence) for sentence in batch.sentences], dtype=np.int64)
         order = np.argsort(-lengths, kind="stable")
         pieces = rows.split(lengths.tolist())
-        x = vectors[torch.cat([pieces[place] for place in order])]
-        sorted_rows = torch.from_numpy(order).to(x.device)
+        distinct, index = torch.unique(torch.cat([pieces[place] for place in order]), return_inverse=True)
+        words = vectors[distinct]
+        sorted_rows = torch.from_numpy(order).to(words.device)
         left, right = (LSTMState(s.hidden[:, sorted_rows], s.cell[:, sorted_rows]) for s in batch.states)
-        output = x.new_empty(len(left.hidden) + 1, len(x), 2 * x.size(1))
-        output[0] = x.repeat(1, 2)
-        return cls(order, lengths[order], Packing.of(lengths[order], x.device), x, (left, right), output)
+        size = words.size(1)
+        output = words.new_empty(len(left.hidden) + 1, len(index), 2 * size)
+        output[0, :, :size] = output[0, :, size:] = words[index]
+        packing = Packing.of(lengths[order], words.device)
+        return cls(order, lengths[order], packing, words, index, (left, right), output, batch.bounded)
 
-    def finish(self, left: LSTMState, right: LSTMState) -> tuple[list[Tensor], States]:
-        """Layers and end states in the order in which the sentences were given."""
+    def finish(self, left: LSTMState, right: LSTMState) -> tuple[list[Tensor], States | None]:
+        """Layers in the order in which the sentences were given, without <S> and </S>; end states where they matter."""
         back = np.argsort(self.order, kind="stable")
-        ends = np.cumsum(self.lengths)
-        layers = [self.output[:, ends[place] - self.lengths[place] + 1 : ends[place] - 1] for place in back]
-        rows = torch.from_numpy(back).to(self.x.device)
+        ends, edge = np.cumsum(self.lengths), int(self.bounded)
+        layers = [self.output[:, ends[place] - self.lengths[place] + edge : ends[place] - edge] for place in back]
+        if not self.bounded:
+            return layers, None
+        rows = torch.from_numpy(back).to(self.words.device)
         states = [LSTMState(state.hidden[:, rows], state.cell[:, rows]) for state in (left, right)]
         return layers, (states[0], states[1])
 

@@ -3,7 +3,8 @@
 Three ideas, each checked against the plain modules by tests:
 
 * Sentences are packed: sorted by falling length, all first words, then all second words, ... (as torch's
-  PackedSequence). A step computes only the rows still alive, and one product serves the inputs of many steps.
+  PackedSequence), so that a step computes only the rows still alive. The first layer's input product is computed once
+  a distinct word, which is a third of the tokens; the other layers take input and state in one product.
 * tanh(x) = 2 sigmoid(2x) - 1, so one sigmoid over all four gates replaces three sigmoids and a tanh (torch's tanh
   costs nine times its sigmoid). The factors of two are folded into the weights once.
 * oneDNN multiplies float32 faster than torch's default on AMD CPUs when the weight is laid out beforehand. The choice
@@ -34,7 +35,7 @@ from polyseme.nn.lstm import LSTMLayer, LSTMStack, LSTMState
 
 KERNELS = ("torch", "onednn")
 PRECISIONS = ("float32", "bfloat16")
-INPUT_ROWS = 256  # rows of one input product: 16 MB of gates for 4,096 cells, which stays in a shared cache
+TABLE_VALUES = 1 << 23  # distinct words times cells, above which their products are not kept: 128 MB of gates
 CONVOLUTION_TILE = 16  # words
 HIGHWAY_TILE = 64  # words; every word's vector comes out of a product of exactly this many rows
 LENGTH_STEPS = (
@@ -116,41 +117,20 @@ class PackedLinear:
 # --- LSTM
 
 
-@dataclass(frozen=True)
 class PackedLayer:
     """One LSTM layer with gates in the order input, forget, output, memory; memory and projection doubled."""
 
-    input: PackedLinear
-    state: PackedLinear
-    projection: PackedLinear
-    cells: int
-    cell_clip: float | None
-    projection_clip: float | None
-
-    @classmethod
-    def of(cls, layer: LSTMLayer, how: Arithmetic) -> PackedLayer:
+    def __init__(self, layer: LSTMLayer, how: Arithmetic) -> None:
         """Folds the forget bias and the factors of two into the weights."""
+        self.cell_clip, self.projection_clip = layer.cell_clip, layer.projection_clip
+        self.projection = PackedLinear(2 * layer.projection_weight, None, how)
 
-        def gates(tensor: Tensor) -> Tensor:
-            take, keep, memory, give = tensor.detach().chunk(4, dim=0)
-            return torch.cat([take, keep, give, 2 * memory])
+    def output(self, gates: Tensor, doubled_cell: Tensor) -> Tensor:
+        """The next hidden state; `doubled_cell` (2c) is advanced in place, `gates` are used up.
 
-        return cls(
-            input=PackedLinear(gates(layer.input_weight), gates(layer.full_bias()), how),
-            state=PackedLinear(gates(layer.state_weight), None, how),
-            projection=PackedLinear(2 * layer.projection_weight, None, how),
-            cells=layer.projection_weight.size(1),
-            cell_clip=layer.cell_clip,
-            projection_clip=layer.projection_clip,
-        )
-
-    def step(self, hidden: Tensor, gates_of_input: Tensor, doubled_cell: Tensor) -> Tensor:
-        """The next hidden state; `doubled_cell` (2c) is advanced in place.
-
-        *Shape:* (B, P), (B, 4H), (B, H) -> (B, P).
+        *Shape:* (B, 4H) before the activations, (B, H) -> (B, P).
         """
-        gates = torch.sigmoid_(self.state.plus(hidden, gates_of_input))
-        take, keep, give, memory = gates.chunk(4, dim=1)
+        take, keep, give, memory = torch.sigmoid_(gates).chunk(4, dim=1)
         # 2c' = f * 2c + 4 i (s - 1/2), where tanh(memory) = 2s - 1
         doubled_cell.mul_(keep).addcmul_(take, memory.sub_(0.5), value=4.0)
         if self.cell_clip is not None:
@@ -160,44 +140,80 @@ class PackedLayer:
         return hidden if self.projection_clip is None else hidden.clamp_(-self.projection_clip, self.projection_clip)
 
 
+class FirstLayer(PackedLayer):
+    """The layer that reads words: the product of a word that occurs ten times in the batch is computed once."""
+
+    def __init__(self, layer: LSTMLayer, how: Arithmetic) -> None:
+        super().__init__(layer, how)
+        self.input = PackedLinear(_gates(layer.input_weight), _gates(layer.full_bias()), how)
+        self.state = PackedLinear(_gates(layer.state_weight), None, how)
+
+    def run(self, words: Tensor, index: Tensor, rows: Sequence[int], hidden: Tensor, doubled_cell: Tensor) -> Tensor:
+        """*Shape:* (U, P) distinct words, (N,) their rows in packed order, states (B, ·) -> (N, P)."""
+        table = self.input(words) if words.size(0) * doubled_cell.size(1) <= TABLE_VALUES else None
+        output = words.new_empty(index.size(0), hidden.size(1))
+        place = 0
+        for alive in rows:
+            here = index[place : place + alive]
+            gates = self.state.plus(hidden[:alive], self.input(words[here]) if table is None else table[here])
+            hidden = self.output(gates, doubled_cell[:alive])
+            output[place : place + alive] = hidden
+            place += alive
+        return output
+
+
+class UpperLayer(PackedLayer):
+    """A layer that reads the one below: one product for input and state side by side."""
+
+    def __init__(self, layer: LSTMLayer, how: Arithmetic) -> None:
+        super().__init__(layer, how)
+        weight = torch.cat([layer.input_weight, layer.state_weight], dim=1)
+        self.joint = PackedLinear(_gates(weight), _gates(layer.full_bias()), how)
+
+    def run(self, x: Tensor, rows: Sequence[int], hidden: Tensor, doubled_cell: Tensor) -> Tensor:
+        """*Shape:* (N, P) in packed order, states (B, ·) -> (N, P)."""
+        output = torch.empty_like(x)
+        place = 0
+        for alive in rows:
+            gates = self.joint(torch.cat([x[place : place + alive], hidden[:alive]], dim=1))
+            hidden = self.output(gates, doubled_cell[:alive])
+            output[place : place + alive] = hidden
+            place += alive
+        return output
+
+
+def _gates(rows: Tensor) -> Tensor:
+    """Input, forget, memory, output -> input, forget, output, twice memory. *Shape:* (4H, ...)."""
+    take, keep, memory, give = rows.detach().chunk(4, dim=0)
+    return torch.cat([take, keep, give, 2 * memory])
+
+
 class PackedLSTM:
     """All layers of one direction over packed sentences."""
 
     def __init__(self, stack: LSTMStack, how: Arithmetic) -> None:
-        self.layers = [PackedLayer.of(layer, how) for layer in stack.layers]  # type: ignore[arg-type]
+        first, *upper = stack.layers
+        self.first = FirstLayer(first, how)  # type: ignore[arg-type]
+        self.upper = [UpperLayer(layer, how) for layer in upper]  # type: ignore[arg-type]
         self.residual = stack.residual
 
-    def run(self, x: Tensor, rows: Sequence[int], state: LSTMState) -> tuple[list[Tensor], LSTMState]:
-        """Each layer's output, packed as the input, and the state after each sentence's last word.
+    def run(
+        self, words: Tensor, index: Tensor, rows: Sequence[int], state: LSTMState
+    ) -> tuple[list[Tensor], LSTMState]:
+        """Each layer's output in packed order, and the state after each sentence's last word.
 
-        `rows[t]` sentences are longer than t; they fall. *Shape:* (N, P), states of (L, B, ·) -> L x (N, P), the same.
+        `words` are distinct vectors, `index` says which of them each packed token is; `rows[t]` sentences are longer
+        than t, and fall. *Shape:* (U, P), (N,), states of (L, B, ·) -> L x (N, P), the same.
         """
-        outputs, hiddens, cells = [], [], []
-        for index, layer in enumerate(self.layers):
-            hidden, cell = state.hidden[index], state.cell[index] * 2
-            output = _run_layer(layer, x, rows, hidden, cell)
-            hiddens.append(_last(output, rows, hidden))
-            cells.append(cell / 2)
-            x = output + x if self.residual and index > 0 else output
+        cells = state.cell * 2
+        x = self.first.run(words, index, rows, state.hidden[0], cells[0])
+        outputs, hiddens = [x], [_last(x, rows, state.hidden[0])]
+        for number, layer in enumerate(self.upper, start=1):
+            output = layer.run(x, rows, state.hidden[number], cells[number])
+            hiddens.append(_last(output, rows, state.hidden[number]))
+            x = output + x if self.residual else output
             outputs.append(x)
-        return outputs, LSTMState(torch.stack(hiddens), torch.stack(cells))
-
-
-def _run_layer(layer: PackedLayer, x: Tensor, rows: Sequence[int], hidden: Tensor, doubled_cell: Tensor) -> Tensor:
-    output = x.new_empty(x.size(0), hidden.size(1))
-    at, step = 0, 0
-    while step < len(rows):
-        first, begin = step, at
-        while step < len(rows) and (step == first or at + rows[step] - begin <= INPUT_ROWS):
-            at += rows[step]
-            step += 1
-        gates = layer.input(x[begin:at])
-        place = begin
-        for alive in rows[first:step]:
-            hidden = layer.step(hidden[:alive], gates[place - begin : place - begin + alive], doubled_cell[:alive])
-            output[place : place + alive] = hidden
-            place += alive
-    return output
+        return outputs, LSTMState(torch.stack(hiddens), cells / 2)
 
 
 def _last(output: Tensor, rows: Sequence[int], initial: Tensor) -> Tensor:

@@ -60,7 +60,7 @@ def test_every_verb_has_an_example_and_json(verb: str) -> None:
 
 def test_embed_names_no_option_that_is_not_built_and_says_why_stop_words_matter() -> None:
     shown = " ".join(runner.invoke(app, ["embed", "--help"]).stdout.split())
-    assert "--precision" not in shown
+    assert "int8" not in shown
     assert "--backend" not in shown
     assert "A language model learns from word order and grammar, and stop words carry both" in shown
 

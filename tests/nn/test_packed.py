@@ -73,11 +73,11 @@ def test_a_packed_product_is_the_plain_product(kernel: str, bias: bool) -> None:
     forget_bias=st.sampled_from([0.0, 1.0]),
     lengths=st.lists(st.integers(1, 12), min_size=1, max_size=8),
     kernel=kernels,
-    input_rows=st.sampled_from([1, 5, 256]),
+    table_values=st.sampled_from([0, 1 << 23]),
 )
 def test_packed_lstms_equal_the_plain_stack_in_every_layer_and_state(
     seed: int, n_layers: int, size: int, cells: int, residual: bool, cell_clip: float | None,
-    projection_clip: float | None, forget_bias: float, lengths: list[int], kernel: str, input_rows: int,
+    projection_clip: float | None, forget_bias: float, lengths: list[int], kernel: str, table_values: int,
 ) -> None:  # fmt: skip
     model = random_model(
         seed, n_layers=n_layers, projection_size=size, cell_size=cells, residual=residual, cell_clip=cell_clip,
@@ -97,8 +97,11 @@ def test_packed_lstms_equal_the_plain_stack_in_every_layer_and_state(
     together = torch.cat([x[:alive, step] for step, alive in enumerate(rows)])
     kept = LSTMState(start.hidden.clone(), start.cell.clone())
     with pytest.MonkeyPatch.context() as patch, torch.inference_mode():
-        patch.setattr(packed, "INPUT_ROWS", input_rows)
-        layers, end = PackedLSTM(stack, Arithmetic(kernel)).run(together, rows, start)
+        patch.setattr(packed, "TABLE_VALUES", table_values)
+        # A word may occur more than once: every vector is given twice, and each token takes one of the two.
+        index = torch.arange(len(together)) + len(together) * torch.randint(2, (len(together),), generator=generator)
+        words = torch.cat([together, together])
+        layers, end = PackedLSTM(stack, Arithmetic(kernel)).run(words, index, rows, start)
     for layer, plain in zip(layers, expected, strict=True):
         close(layer, torch.cat([plain[:alive, step] for step, alive in enumerate(rows)]))
     close(end.hidden, expected_end.hidden)
@@ -174,7 +177,8 @@ def test_both_kernels_give_the_same_vectors() -> None:
     x = torch.randn(60, 32, generator=torch.Generator().manual_seed(1))
     with torch.inference_mode():
         found = [
-            PackedLSTM(stack, Arithmetic(kernel)).run(x, [6] * 10, stack.zero_state(6))[0][-1] for kernel in KERNELS
+            PackedLSTM(stack, Arithmetic(kernel)).run(x, torch.arange(60), [6] * 10, stack.zero_state(6))[0][-1]
+            for kernel in KERNELS
         ]
     close(*found)
 
@@ -207,7 +211,9 @@ def test_bfloat16_rounds_products_a_little(kernel: str) -> None:
     x = torch.randn(60, 32)
     with torch.inference_mode():
         exact, rounded = (
-            PackedLSTM(stack, Arithmetic(kernel, precision)).run(x, [6] * 10, stack.zero_state(6))[0][-1]
+            PackedLSTM(stack, Arithmetic(kernel, precision)).run(x, torch.arange(60), [6] * 10, stack.zero_state(6))[0][
+                -1
+            ]
             for precision in ("float32", "bfloat16")
         )
     assert rounded.dtype == torch.float32
