@@ -7,7 +7,7 @@ random weights (HDF5) of the published sizes and the same real sentences (Englis
 float32. Peers get batches of 32 sentences. Polyseme runs four ways:
 
     batch32   embed() with 32 sentences a call, no word cache: distinct words per batch
-    bulk      embed() with all sentences, no word cache: distinct words per batch of 4,096 tokens
+    bulk      embed() with all sentences, no word cache: distinct words per batch of 8,192 tokens
     cached    embed() with all sentences, every word seen before
     cached32  embed() with 32 sentences a call, every word seen before
 

@@ -35,7 +35,7 @@ from polyseme.text.tokenize import Sentence, Tokenizer, tokenizer_for
 Reduce = Callable[[Tensor], FloatArray]
 
 STATES = ("settled", "zero", "carry")
-MAX_TOKENS = 4096
+MAX_TOKENS = 8192
 CACHE_WORDS = 100_000
 
 
@@ -240,11 +240,13 @@ class Embedder:
         lengths = [len(sentences[place]) for place in spoken]
         planned = plan(lengths, self.max_tokens, batch_size, padded=self.state == "none")
         batches = [[spoken[at] for at in batch] for batch in planned]
-        side_by_side = -(-self.threads // 2)  # a batch keeps two threads busy, one a direction
+        # A batch keeps two threads busy, one a direction; with two batches neither waits for what is done once a batch.
+        side_by_side = max(min(self.threads, 2), -(-self.threads // 2))
         for at in range(0, len(batches), side_by_side):
             group = batches[at : at + side_by_side]
-            for batch, found in zip(group, self._run(group, sentences), strict=True):
-                arrays.update(zip(batch, map(reduce, found), strict=True))
+            reduced = self.engine.workers.map(lambda found: list(map(reduce, found)), self._run(group, sentences))
+            for batch, found in zip(group, reduced, strict=True):
+                arrays.update(zip(batch, found, strict=True))
         return [arrays[place] for place in range(len(sentences))]
 
     def _run(self, batches: list[list[int]], sentences: Sequence[tuple[str, ...]]) -> list[list[Tensor]]:

@@ -89,7 +89,8 @@ class Engine:
             if self.directions is None:
                 jobs = [(batch, vectors[rows]) for batch, rows in zip(batches, tokens, strict=True)]
                 return [(layers, None) for layers in self.workers.map(self._transform, jobs)]
-            plans = [_Plan.of(batch, vectors, rows) for batch, rows in zip(batches, tokens, strict=True)]
+            pairs = list(zip(batches, tokens, strict=True))
+            plans = self.workers.map(lambda pair: _Plan.of(pair[0], vectors, pair[1]), pairs)
             tasks = [(plan, direction) for plan in plans for direction in (0, 1)]
             ends = self.workers.map(self._read, tasks)
             return [plan.finish(ends[2 * at], ends[2 * at + 1]) for at, plan in enumerate(plans)]

@@ -59,6 +59,7 @@ class ReadReport:
     empty_files: tuple[str, ...] = ()
     hard_wrapped_share: float = 0.0
     hard_wrapped_files: tuple[str, ...] = ()
+    empty_records: int = 0
 
     def warnings(self) -> list[str]:
         """One sentence for everything that a user should know before trusting the text."""
@@ -67,6 +68,10 @@ class ReadReport:
             found.append(f"{self.bytes_replaced} undecodable bytes in {self.lines_replaced} lines became U+FFFD")
         if self.lines_skipped:
             found.append(f"{self.lines_skipped} of {self.lines} lines were left out for undecodable bytes")
+        if self.empty_records:
+            found.append(
+                f"{self.empty_records} records hold no text and give no output; --id-column keeps the others apart"
+            )
         if self.passed_over:
             found.append(
                 f"{self.passed_over} files in directories were passed over for their ending; name them to read them"
@@ -93,6 +98,7 @@ class _Counts:
     documents: int = 0
     rows: int = 0
     empty_lines: int = 0
+    empty_records: int = 0
     characters: int = 0
     wrap_weight: float = 0.0
     wrap_lines: int = 0
@@ -139,6 +145,7 @@ class Reader:
             tuple(counts.empty_files),
             counts.wrap_weight / counts.wrap_lines if counts.wrap_lines else 0.0,
             tuple(counts.hard_wrapped_files),
+            counts.empty_records,
         )
 
     def __iter__(self) -> Iterator[Document]:
@@ -166,6 +173,7 @@ class Reader:
                     yield Document(text, source.path, line, key)
                 else:
                     self._counts.empty_lines += 1
+                    self._counts.empty_records += 1
             return
         with open_source(source) as stream:
             lines = self._lines(source, stream)
@@ -179,6 +187,7 @@ class Reader:
                     yield Document(text, source.path, line, key)
                 else:
                     self._counts.empty_lines += 1
+                    self._counts.empty_records += 1
 
     def _lines(self, source: Source, stream: IO[bytes]) -> Iterator[tuple[int, str]]:
         options = self._records

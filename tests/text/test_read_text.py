@@ -253,3 +253,12 @@ def test_a_real_corpus_is_read_whole() -> None:
     with lzma.open(path, "rt", encoding="utf-8", newline="\n") as file:
         expected = [line.rstrip("\n") for line in file if line.strip()]
     assert texts(path) == expected
+
+
+def test_records_without_text_are_counted_and_said(tmp_path: Path) -> None:
+    file = tmp_path / "rows.jsonl"
+    file.write_text('{"text": "One."}\n{"text": " "}\n{"text": "Two."}\n', encoding="utf-8")
+    reader = read_documents([file])
+    assert [document.text for document in reader] == ["One.", "Two."]
+    assert reader.report.empty_records == 1
+    assert any("1 records hold no text" in warning for warning in reader.report.warnings())
