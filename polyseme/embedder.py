@@ -8,6 +8,7 @@ neighbours, the batch, earlier calls, threads. `state="carry"` reproduces the pu
 
 from __future__ import annotations
 
+import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields
@@ -30,6 +31,7 @@ from polyseme.nn.lstm import LSTMStack, LSTMState
 from polyseme.nn.packed import Arithmetic, default_kernel
 from polyseme.settle import settled_states
 from polyseme.text.languages import suggest_language
+from polyseme.text.processing import apply
 from polyseme.text.tokenize import Sentence, Tokenizer, tokenizer_for
 
 Reduce = Callable[[Tensor], FloatArray]
@@ -140,7 +142,7 @@ class Embedder:
         return self.model.bilm.config.n_layers + 1
 
     def embed(self, sentences: Sequence[Sequence[str]], *, batch_size: int | None = None) -> list[Embedding]:
-        """One `Embedding` a sentence, in input order; the sentences are lists of words.
+        """One `Embedding` a sentence, in input order; the sentences are lists of words. Repeated ones share an array.
 
         `batch_size`: sentences computed together at most. With `state="carry"` it is needed, and sentence i of a batch
         goes on from where sentence i of the batch before ended, also from call to call (`reset` forgets).
@@ -174,8 +176,8 @@ class Embedder:
     def embed_text(self, text: str, *, language: str | None = None) -> list[Embedding]:
         """Raw text -> one `Embedding` a sentence, with the character offsets of each word.
 
-        The model's own tokenizer is used where it names one, otherwise that of `language`, otherwise that of the
-        language the script suggests. Raises `OptionError` under `state="carry"`, which needs batches of given rows.
+        The tokenizer is that of `language` where one is given, otherwise the model's own, otherwise that of the
+        language which the script suggests. Raises `OptionError` under `state="carry"`, which needs batches of given rows.
         """
         if self.state == "carry":
             raise OptionError('embed_text cannot carry state from sentence to sentence; use state="settled" or embed()')
@@ -187,8 +189,15 @@ class Embedder:
         ]
 
     def sentences(self, text: str, *, language: str | None = None) -> list[Sentence]:
-        """The sentences of `text` as the model wants them (see `embed_text`)."""
-        return self.tokenizer(text, language=language).sentences(text)
+        """The sentences of `text` as the model was trained on them: cut, and processed where its makers did so.
+
+        Offsets count characters of the normalized text where the model asks for normalization (`TextConfig`).
+        """
+        own = self.model.text
+        if own.normalize != "none":
+            text = unicodedata.normalize("NFC" if own.normalize == "nfc" else "NFKC", text)
+        tokenizer = self.tokenizer(text, language=language)
+        return [apply(sentence, own, tokenizer.language) for sentence in tokenizer.sentences(text)]
 
     def tokenizer(self, sample: str, *, language: str | None = None) -> Tokenizer:
         """The tokenizer for text like `sample`."""

@@ -294,6 +294,15 @@ def test_raw_text_gives_sentences_with_offsets_into_it() -> None:
     assert embedder.embed_text(" \n ") == []
 
 
+def test_text_is_processed_as_the_models_training_text_was() -> None:
+    model = published_model()
+    text = TextConfig(tokenizer="en", lowercase=True, remove_stop_words=True, normalize="nfkc")
+    embedder = Embedder(Model(model.bilm, characters=model.characters, text=text))
+    (found,) = embedder.embed_text("The ﬁrst Bank was not there.")
+    assert found.tokens == ("first", "bank", ".")
+    assert found.offsets == ((4, 9), (10, 14), (28, 29))  # of "The first Bank was not there."
+
+
 def test_the_tokenizer_a_model_names_is_used_unless_a_language_is_given() -> None:
     model = published_model()
     named = Model(model.bilm, characters=model.characters, text=TextConfig(tokenizer="whitespace"))

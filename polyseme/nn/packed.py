@@ -35,20 +35,11 @@ from polyseme.nn.lstm import LSTMLayer, LSTMStack, LSTMState
 
 KERNELS = ("torch", "onednn")
 PRECISIONS = ("float32", "bfloat16")
-TABLE_VALUES = 1 << 23  # distinct words times cells, above which their products are not kept: 128 MB of gates
+TABLE_VALUES = 1 << 24  # distinct words times cells, above which their products are not kept: 256 MB of gates
 CONVOLUTION_TILE = 16  # words
 HIGHWAY_TILE = 64  # words; every word's vector comes out of a product of exactly this many rows
-LENGTH_STEPS = (
-    4,
-    6,
-    8,
-    10,
-    12,
-    16,
-    20,
-    24,
-    32,
-)  # characters of a word, marks included; longer ones take the plain path
+# Characters of a word, marks included, that share a tile; longer words take the plain path.
+LENGTH_STEPS = (4, 6, 8, 10, 12, 16, 20, 24, 32)
 
 
 @cache

@@ -82,6 +82,23 @@ def difference(found: list[Array], expected: list[Array]) -> float:
     return max(float(np.abs(a - b).max()) for a, b in zip(found, expected, strict=True))
 
 
+def copy(source: Path, tmp_path: Path) -> Path:
+    """A copy of a tiny model, without its expected vectors, to be damaged."""
+    return Path(shutil.copytree(source, tmp_path / "model", ignore=shutil.ignore_patterns("expected*")))
+
+
+def edit(file: Path, change: dict[str, object]) -> None:
+    """Puts values into a JSON file by path: {"lstm.dim": 3}."""
+    value = json.loads(file.read_text(encoding="utf-8"))
+    for path, new in change.items():
+        *outer, last = path.split(".")
+        section = value
+        for name in outer:
+            section = section[name]
+        section[last] = new
+    file.write_text(json.dumps(value), encoding="utf-8")
+
+
 def damaged(source: Path, scratch: Path, count: int, seed: int) -> Iterator[tuple[str, Path]]:
     """`count` copies of a folder or file, each with one of its files truncated, bit-flipped or overwritten in part."""
     chance = random.Random(seed)

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from published import DATA, Expected, Plain, difference, survive
+from published import DATA, Expected, Plain, difference, edit, survive
+from published import copy as copy_of
 
 from polyseme.errors import DamagedModelError, PolysemeError, UnknownFormatError, UnsupportedModelError
 from polyseme.formats import many_langs
@@ -24,19 +25,7 @@ FULL = ROOT / "words_and_chars"
 
 
 def copy(tmp_path: Path, source: Path = FULL) -> Path:
-    return Path(shutil.copytree(source, tmp_path / "model", ignore=shutil.ignore_patterns("expected*")))
-
-
-def edit(file: Path, change: dict[str, object]) -> None:
-    """Puts values into a JSON file by path: {"encoder.dim": 3}."""
-    value = json.loads(file.read_text(encoding="utf-8"))
-    for path, new in change.items():
-        *outer, last = path.split(".")
-        section = value
-        for name in outer:
-            section = section[name]
-        section[last] = new
-    file.write_text(json.dumps(value), encoding="utf-8")
+    return copy_of(source, tmp_path)
 
 
 # --- against the package

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import re
 import shutil
@@ -14,7 +13,8 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 import torch
-from published import DATA, Array, Expected, Plain, difference, survive
+from published import DATA, Array, Expected, Plain, difference, edit, survive
+from published import copy as copy_of
 
 from polyseme.errors import DamagedModelError, PolysemeError, UnknownFormatError, UnsupportedModelError
 from polyseme.formats import tensorflow
@@ -26,19 +26,7 @@ NAMES = ["highway", "plain"]
 
 
 def copy(tmp_path: Path, name: str = "highway") -> Path:
-    return Path(shutil.copytree(ROOT / name, tmp_path / "model", ignore=shutil.ignore_patterns("expected*")))
-
-
-def edit(file: Path, change: dict[str, object]) -> None:
-    """Puts values into a JSON file by path: {"lstm.dim": 3}."""
-    value = json.loads(file.read_text(encoding="utf-8"))
-    for path, new in change.items():
-        *outer, last = path.split(".")
-        section = value
-        for name in outer:
-            section = section[name]
-        section[last] = new
-    file.write_text(json.dumps(value), encoding="utf-8")
+    return copy_of(ROOT / name, tmp_path)
 
 
 # --- a writer of checkpoints, for what TensorFlow did not write for us
