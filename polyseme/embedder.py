@@ -177,7 +177,7 @@ class Embedder:
         """Raw text -> one `Embedding` a sentence, with the character offsets of each word.
 
         The tokenizer is that of `language` where one is given, otherwise the model's own, otherwise that of the
-        language which the script suggests. Raises `OptionError` under `state="carry"`, which needs batches of given rows.
+        language which the script suggests. Raises `OptionError` under `state="carry"`, which needs batches of rows.
         """
         if self.state == "carry":
             raise OptionError('embed_text cannot carry state from sentence to sentence; use state="settled" or embed()')
