@@ -6,8 +6,13 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 REPOSITORY = Path(__file__).resolve().parent.parent
+
+# The same examples in every run: a failure is the change's, never the day's.
+settings.register_profile("same", derandomize=True)
+settings.load_profile("same")
 
 
 def shared_folder() -> Path:

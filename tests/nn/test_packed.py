@@ -171,10 +171,12 @@ def test_a_words_bits_do_not_depend_on_the_words_in_its_tile(kernel: str) -> Non
 
 
 def test_both_kernels_give_the_same_vectors() -> None:
-    model = random_model(2, projection_size=32, cell_size=64)
-    stack = model.bilm.backward_layers
-    assert isinstance(stack, LSTMStack)
-    x = torch.randn(60, 32, generator=torch.Generator().manual_seed(1))
+    torch.manual_seed(1)
+    # Weights as a network starts with: those of `random_model` are wild, and magnify a rounding step by step.
+    stack = LSTMStack(
+        2, 32, 64, 32, residual=True, cell_clip=3.0, projection_clip=3.0, forget_bias=1.0
+    ).requires_grad_(False)  # fmt: skip
+    x = torch.randn(60, 32)
     with torch.inference_mode():
         found = [
             PackedLSTM(stack, Arithmetic(kernel)).run(x, torch.arange(60), [6] * 10, stack.zero_state(6))[0][-1]
