@@ -29,6 +29,7 @@ from torch import Tensor
 
 from polyseme.bilm import BiLMConfig
 from polyseme.errors import DamagedModelError, OptionError, UnsupportedModelError
+from polyseme.formats.bilm_tf import clip
 from polyseme.formats.model import REFETCH, Model, ModelCard, assemble, damage_named
 from polyseme.formats.parts import Parts
 from polyseme.nn.char_cnn import CharCNNConfig
@@ -159,8 +160,8 @@ def _config(
         n_layers=len(_numbered(encoder, "forward_layer_{}.state_projection.weight")),
         projection_size=size,
         cell_size=cells,
-        cell_clip=_clip(settings["encoder"].get("cell_clip")),
-        projection_clip=_clip(settings["encoder"].get("proj_clip")),
+        cell_clip=clip(settings["encoder"].get("cell_clip")),
+        projection_clip=clip(settings["encoder"].get("proj_clip")),
         residual=True,
         forget_bias=0.0,
         char_cnn=cnn,
@@ -186,11 +187,6 @@ def _compare_sizes(settings: dict[str, Any], config: BiLMConfig, source: Path) -
     for name, said, found in pairs:
         if said != found:
             raise DamagedModelError(f"{source}: says {name} {said}, but the weights have {found}; {REFETCH}")
-
-
-def _clip(value: object) -> float | None:
-    # The package clips only where the value is true (`lstm_cell_with_projection.py`): 0 means no clip.
-    return float(value) if isinstance(value, int | float) and value else None
 
 
 def _numbered(state: dict[str, Tensor], pattern: str) -> list[str]:

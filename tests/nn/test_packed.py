@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 
 import pytest
 import torch
@@ -170,18 +171,23 @@ def test_a_words_bits_do_not_depend_on_the_words_in_its_tile(kernel: str) -> Non
             assert torch.equal(fast.finish(alone)[0], tile[place])
 
 
-def test_both_kernels_give_the_same_vectors() -> None:
+def tame_reader() -> Callable[[Arithmetic], Tensor]:
+    """Reads the same 60 words with the same weights, as a network starts with them.
+
+    Those of `random_model` are wild, and magnify a rounding step by step.
+    """
     torch.manual_seed(1)
-    # Weights as a network starts with: those of `random_model` are wild, and magnify a rounding step by step.
     stack = LSTMStack(
         2, 32, 64, 32, residual=True, cell_clip=3.0, projection_clip=3.0, forget_bias=1.0
     ).requires_grad_(False)  # fmt: skip
-    x = torch.randn(60, 32)
+    x, index, start = torch.randn(60, 32), torch.arange(60), stack.zero_state(6)
+    return lambda how: PackedLSTM(stack, how).run(x, index, [6] * 10, start)[0][-1]
+
+
+def test_both_kernels_give_the_same_vectors() -> None:
+    read = tame_reader()
     with torch.inference_mode():
-        found = [
-            PackedLSTM(stack, Arithmetic(kernel)).run(x, torch.arange(60), [6] * 10, stack.zero_state(6))[0][-1]
-            for kernel in KERNELS
-        ]
+        found = [read(Arithmetic(kernel)) for kernel in KERNELS]
     close(*found)
 
 
@@ -206,18 +212,9 @@ def test_an_unknown_kernel_is_refused_by_name() -> None:
 
 @pytest.mark.parametrize("kernel", KERNELS)
 def test_bfloat16_rounds_products_a_little(kernel: str) -> None:
-    torch.manual_seed(1)
-    stack = LSTMStack(
-        2, 32, 64, 32, residual=True, cell_clip=3.0, projection_clip=3.0, forget_bias=1.0
-    ).requires_grad_(False)  # fmt: skip
-    x = torch.randn(60, 32)
+    read = tame_reader()
     with torch.inference_mode():
-        exact, rounded = (
-            PackedLSTM(stack, Arithmetic(kernel, precision)).run(x, torch.arange(60), [6] * 10, stack.zero_state(6))[0][
-                -1
-            ]
-            for precision in ("float32", "bfloat16")
-        )
+        exact, rounded = (read(Arithmetic(kernel, precision)) for precision in ("float32", "bfloat16"))
     assert rounded.dtype == torch.float32
     assert 1e-5 < float((exact - rounded).abs().max()) < 0.02 * float(exact.abs().max())
 
