@@ -27,6 +27,7 @@ FLOORS: list[set[str]] = [
     {"formats", "store", "static"},
     {"encoder", "settle", "batching", "records"},
     {"engine", "elmo_bilm"},
+    {"lm"},
     {"embedder", "elmo", "train"},
     {"long_sentence"},
     {"embed_file", "verify"},
