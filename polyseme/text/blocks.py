@@ -20,7 +20,7 @@ from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import suppress
 from dataclasses import asdict, dataclass
-from itertools import chain
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -174,7 +174,7 @@ class BlockFile:
         return int(self._load("emptied"))
 
 
-def write_block(pieces: Pieces, recipe: Recipe, path: Path) -> BlockSize:
+def write_block(pieces: Pieces, recipe: Recipe, path: Path) -> None:
     """Cuts a block into words and writes its file. Raises `OSError`."""
     tokenizer = tokenizer_for(recipe.config.tokenizer)
     types: defaultdict[str, int] = defaultdict()
@@ -198,7 +198,6 @@ def write_block(pieces: Pieces, recipe: Recipe, path: Path) -> BlockSize:
     words = sorted(types)
     order = np.empty(len(words), dtype=np.uint32)
     order[[types[word] for word in words]] = np.arange(len(words), dtype=np.uint32)
-    size = BlockSize(len(starts) - 1, len(ids))
     blob = "".join(f"{word}\n" for word in words).encode("utf-8", "surrogatepass")
     temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
     try:
@@ -210,7 +209,7 @@ def write_block(pieces: Pieces, recipe: Recipe, path: Path) -> BlockSize:
                 starts=np.asarray(starts, dtype=np.uint32),
                 documents=np.asarray(documents),
                 emptied=np.asarray(emptied),
-                size=np.asarray(size),
+                size=np.asarray([len(starts) - 1, len(ids)]),
             )
             file.flush()
             os.fsync(file.fileno())
@@ -218,7 +217,6 @@ def write_block(pieces: Pieces, recipe: Recipe, path: Path) -> BlockSize:
     finally:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
-    return size
 
 
 # --- many blocks
@@ -226,17 +224,17 @@ def write_block(pieces: Pieces, recipe: Recipe, path: Path) -> BlockSize:
 
 @dataclass(frozen=True)
 class BlockWriter:
-    """Writes the blocks of one part into `folder`. `told(characters, words)`: called as each block is done."""
+    """Writes the blocks of one part into `folder`. `told(characters)`: called as each block is done."""
 
     folder: Path
     name: str
     recipe: Recipe
     processes: int
-    told: Callable[[int, int], None]
+    told: Callable[[int], None]
 
     def write(self, blocks: Iterator[Pieces]) -> list[Path]:
         """The files in order, those found included. Raises what reading raises, `OSError`, `OutputError`."""
-        first = list(chain.from_iterable([block] for _, block in zip(range(2), blocks, strict=False)))
+        first = list(islice(blocks, 2))
         blocks = chain(first, blocks)
         if self.processes == 1 or len(first) < 2:
             return [self._path(number, pieces, None) for number, pieces in enumerate(blocks)]
@@ -254,7 +252,7 @@ class BlockWriter:
             pool.shutdown(wait=True, cancel_futures=True)
 
     def _write_with(self, pool: ProcessPoolExecutor, blocks: Iterator[Pieces]) -> list[Path]:
-        waiting: deque[tuple[Future[BlockSize], int]] = deque()
+        waiting: deque[tuple[Future[None], int]] = deque()
         paths = []
         for number, pieces in enumerate(blocks):
             paths.append(self._path(number, pieces, (pool, waiting)))
@@ -265,30 +263,31 @@ class BlockWriter:
             self._finish(waiting)
         return paths
 
-    def _finish(self, waiting: deque[tuple[Future[BlockSize], int]]) -> None:
+    def _finish(self, waiting: deque[tuple[Future[None], int]]) -> None:
         future, characters = waiting.popleft()
-        self.told(characters, future.result().words)
+        future.result()
+        self.told(characters)
 
     def _path(
-        self, number: int, pieces: Pieces, pool: tuple[ProcessPoolExecutor, deque[tuple[Future[BlockSize], int]]] | None
+        self, number: int, pieces: Pieces, pool: tuple[ProcessPoolExecutor, deque[tuple[Future[None], int]]] | None
     ) -> Path:
         path = self.folder / f"{self.name}-{number:06d}-{block_key(pieces, self.recipe)}.npz"
         characters = sum(len(piece or "") for piece in pieces)
-        if (found := _found(path)) is not None:
-            self.told(characters, found.words)
-        elif pool is None:
-            self.told(characters, write_block(pieces, self.recipe, path).words)
-        else:
-            pool[1].append((pool[0].submit(write_block, pieces, self.recipe, path), characters))
+        if not _is_finished(path):
+            if pool is not None:
+                pool[1].append((pool[0].submit(write_block, pieces, self.recipe, path), characters))
+                return path
+            write_block(pieces, self.recipe, path)
+        self.told(characters)
         return path
 
 
-def _found(path: Path) -> BlockSize | None:
-    """The size of a block that is finished, if it can be read."""
+def _is_finished(path: Path) -> bool:
+    """Whether the file of a block is there and can be read."""
     try:
-        return BlockFile(path).size
+        return BlockFile(path).size.sentences >= 0
     except (OSError, ValueError, KeyError, zipfile.BadZipFile):
-        return None
+        return False
 
 
 def _start_worker() -> None:

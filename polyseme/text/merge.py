@@ -85,7 +85,7 @@ def _numbered(number: int, each: TypeList) -> Iterator[tuple[bytes, int, int]]:
     all_counts = each.counts()
     # A few at a time: Python's numbers take five times the room.
     counts = (all_counts[first : first + 4096].tolist() for first in range(0, len(all_counts), 4096))
-    return zip(words, repeat(number), chain.from_iterable(counts))  # noqa: B905  # one of them is endless
+    return zip(words, repeat(number), chain.from_iterable(counts))  # one of them is endless
 
 
 def _merge(lists: Sequence[TypeList], maps: Sequence[Path], words: Path) -> None:

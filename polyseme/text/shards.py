@@ -47,9 +47,9 @@ class PrepareReport:
     (`heldout_by="documents"`), or as contiguous blocks of sentences, or was given as files; `heldout_pieces` of them.
     `types`: distinct words of both parts, `heldout_types` of them in the held-out part alone.
     `unknown_share`, `heldout_unknown_share`: of the words of a part, those outside the first `vocab_size` types.
-    `cut_words`: running words (both parts) longer than the characters of a row. `reserved_words`: words that the text
+    `cut_words`: running training words longer than the characters of a row. `reserved_words`: words that the text
     spells <S>, </S> or <UNK>, read as <UNK>. `emptied_sentences`: nothing but stop words, left out.
-    `empty_sentences`: empty lines kept as sentences of no words.
+    `empty_sentences`: empty lines kept as sentences of no words. `long_lines`: cut in pieces to bound the memory.
     """
 
     documents: int = 0
@@ -69,6 +69,7 @@ class PrepareReport:
     reserved_words: int = 0
     emptied_sentences: int = 0
     empty_sentences: int = 0
+    long_lines: int = 0
     lines: int = 0
     empty_lines: int = 0
     bytes_replaced: int = 0
