@@ -17,6 +17,8 @@ State = StrEnum("State", ["settled", "zero", "carry"])
 EncodingErrors = StrEnum("EncodingErrors", ["strict", "replace", "skip"])
 Normalize = StrEnum("Normalize", ["none", "nfc", "nfkc"])
 Target = StrEnum("Target", ["native", "allennlp"])
+EmptyLines = StrEnum("EmptyLines", ["skip", "keep"])
+Alphabet = StrEnum("Alphabet", ["auto", "bytes", "learned"])
 
 
 class Format(StrEnum):
@@ -126,3 +128,39 @@ Pooling = Annotated[Pool, typer.Option("--pool", help="One vector a record inste
 OutFormat = Annotated[Format | None, typer.Option("--format", help="By default what the ending of OUT says.")]
 Numbers = Annotated[Dtype, typer.Option("--dtype", help="Of the stored numbers; they are computed in float32.")]
 Resume = Annotated[bool, _flag("--resume", "Go on where an earlier run of this command stopped.")]
+
+# --- prepare
+
+CorpusOut = Annotated[str, typer.Option("--out", "-o", metavar="CORPUS", help="The folder to write.")]
+CorpusLang = Annotated[
+    str | None,
+    _value(
+        "--lang",
+        "LANG",
+        "Language or tokenizer: en, zh, und, icu:xx, whitespace ... By default what the script of the text suggests.",
+    ),
+]
+VocabSize = Annotated[
+    int | None,
+    _value("--vocab-size", "N", "Words that a model will predict, for the report. By default all, at most 100,000."),
+]
+HeldOutShare = Annotated[float, _value("--heldout", "SHARE", "Of the text, kept out of training; 0 for none.")]
+HeldOutText = Annotated[
+    list[str] | None,
+    _value("--heldout-text", "TEXT", "Hold these files out and split nothing off TEXT; may be given again."),
+]
+MaxCharacters = Annotated[int, _value("--max-characters", "N", "Characters of a word that a model reads, and two.")]
+WordCharacters = Annotated[
+    Alphabet,
+    typer.Option(
+        "--characters", help="UTF-8 bytes, an alphabet learned from the text, or (auto) bytes unless they cut words."
+    ),
+]
+OnEmptyLines = Annotated[
+    EmptyLines,
+    typer.Option(
+        "--empty-lines", help="With --tokenized: leave them out, or count each as a sentence of no words (WikiText)."
+    ),
+]
+Seed = Annotated[int, _value("--seed", "N", "For every random choice; the same seed gives the same result.", min=0)]
+Processes = Annotated[int | None, _value("--processes", "N", "By default one a core.", min=1)]

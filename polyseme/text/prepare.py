@@ -143,9 +143,8 @@ class _Run:
             Cutter(reader, keep_empty=options.empty_lines == "keep", paragraphs=options.unwrap) for reader in readers
         ]
         sources = [source for reader in readers for source in reader.sources]
-        if heldout_texts and (
-            twice := {each.path for each in readers[0].sources} & {e.path for e in readers[1].sources}
-        ):
+        given = [{source.path for source in reader.sources} for reader in readers]
+        if len(given) > 1 and (twice := given[0] & given[1]):
             raise OptionError(f"{min(twice)} is given both to train on and to hold out; leave it out of one of them")
         self.expected = _expected_characters(sources)
         self.characters_done = 0
