@@ -143,10 +143,12 @@ class LanguageModel:
 
     def log_probabilities(self, hidden: Tensor) -> Tensor:
         """log p of every word of the softmax. *Shape:* (n, P) -> (n, V) float64, on the CPU."""
+        # In a worker, which has one core: the bits then do not depend on the number of threads.
+        scores: Tensor = self.workers.map(
+            lambda h: torch.addmm(self.softmax.bias, h, self.softmax.weight.t()), [hidden]
+        )[0]
         with torch.inference_mode():
-            return torch.log_softmax(
-                torch.addmm(self.softmax.bias, hidden, self.softmax.weight.t()).cpu().double(), dim=1
-            )
+            return torch.log_softmax(scores.cpu().double(), dim=1)
 
 
 @dataclass(frozen=True)
