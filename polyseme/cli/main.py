@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from polyseme._version import __version__
-from polyseme.cli import convert, embed, info, prepare, verify
+from polyseme.cli import convert, embed, evaluate, generate, info, prepare, score, substitutes, verify
 from polyseme.cli.output import Verbs, readable_streams, say
 
 app = typer.Typer(
@@ -42,6 +42,10 @@ app.command(epilog=prepare.EXAMPLE, short_help="Turn text into a corpus for trai
 app.command(epilog=convert.EXAMPLE, short_help="Save a model in Polyseme's or AllenNLP's layout.")(convert.convert)
 app.command(epilog=info.EXAMPLE, short_help="Show what a model is.")(info.info)
 app.command(epilog=verify.EXAMPLE, short_help="Check that a model is sound.")(verify.verify)
+app.command(epilog=evaluate.EXAMPLE, short_help="Exact perplexity of a text.")(evaluate.evaluate)
+app.command(epilog=score.EXAMPLE, short_help="Log probabilities of sentences and words.")(score.score)
+app.command(epilog=generate.EXAMPLE, short_help="Write text, in either direction.")(generate.generate)
+app.command(epilog=substitutes.EXAMPLE, short_help="What else fits here?")(substitutes.substitutes)
 
 
 def run() -> None:

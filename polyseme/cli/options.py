@@ -17,6 +17,8 @@ State = StrEnum("State", ["settled", "zero", "carry"])
 EncodingErrors = StrEnum("EncodingErrors", ["strict", "replace", "skip"])
 Normalize = StrEnum("Normalize", ["none", "nfc", "nfkc"])
 Target = StrEnum("Target", ["native", "allennlp"])
+Start = StrEnum("Start", ["settled", "zero"])
+Direction = StrEnum("Direction", ["forward", "backward"])
 EmptyLines = StrEnum("EmptyLines", ["skip", "keep"])
 Alphabet = StrEnum("Alphabet", ["auto", "bytes", "learned"])
 
@@ -164,3 +166,56 @@ OnEmptyLines = Annotated[
 ]
 Seed = Annotated[int, _value("--seed", "N", "For every random choice; the same seed gives the same result.", min=0)]
 Processes = Annotated[int | None, _value("--processes", "N", "By default one a core.", min=1)]
+
+# --- evaluate, score, generate, substitutes
+
+LanguageModelArgument = Annotated[
+    str,
+    typer.Argument(metavar="MODEL", help="A model with a softmax: folder, checkpoint, archive, address or hub id."),
+]
+StreamState = Annotated[
+    State | None,
+    typer.Option(
+        "--state",
+        help="Read the text as one stream (carry, the default), or each sentence by itself from one stored state "
+        "(settled) or from zero. A Transformer has none.",
+    ),
+]
+SentenceState = Annotated[
+    Start | None,
+    typer.Option("--state", help="Where a sentence starts: settled (the default) or zero. A Transformer has none."),
+]
+LaneCount = Annotated[
+    int, _value("--lanes", "N", "Pieces of the text read side by side: faster, and each starts from zero.", min=1)
+]
+EachWord = Annotated[bool, _flag("--words", "One row a word instead of one a sentence.")]
+ScoresOut = Annotated[
+    str | None,
+    typer.Option("--out", "-o", metavar="OUT", help="The file to write: .tsv or .jsonl. By default standard output."),
+]
+JsonLines = Annotated[bool, _flag("--json", "Print JSON: without -o one object a sentence, with -o a summary.")]
+Prompt = Annotated[str, typer.Argument(metavar="[PROMPT]", help="The text to go on from; none: from the boundary.")]
+WrittenDirection = Annotated[
+    Direction, typer.Option("--direction", "-d", help="Go on to the right, or write what stands to the left.")
+]
+SampleCount = Annotated[int, _value("--samples", "N", "How many texts.", min=1)]
+MaxWords = Annotated[int, _value("--max-words", "N", "Most words to write a sample.", min=1)]
+SentenceCount = Annotated[int, _value("--sentences", "N", "End after this many sentence boundaries.", min=1)]
+Temperature = Annotated[
+    float, _value("--temperature", "X", "Below 1 bolder, above 1 wilder; 0: the most probable word each time.", min=0.0)
+]
+TopK = Annotated[int, _value("--top-k", "K", "Draw from the K most probable words only; 0: from all.", min=0)]
+TopP = Annotated[float, _value("--top-p", "P", "Draw from the fewest words that hold this share, 0 to 1.")]
+AllowUnknown = Annotated[bool, _flag("--unknown", "Let <UNK> be drawn too.")]
+RawTokens = Annotated[bool, _flag("--tokens", "Print the words as the model has them, apart by spaces.")]
+SentenceArgument = Annotated[
+    str, typer.Argument(metavar="SENTENCE", help="A sentence; the word may be marked [like] this.")
+]
+GivenTokens = Annotated[bool, _flag("--tokenized", "The words are apart by white space already.")]
+PlaceOfWord = Annotated[str | None, _value("--word", "WORD", "The word to replace, where none is marked.")]
+Occurrence = Annotated[int, _value("--occurrence", "N", "Which one, where the word comes several times.", min=1)]
+Top = Annotated[int, _value("--top", "N", "How many words to show.", min=1)]
+CountsFile = Annotated[
+    str | None,
+    _value("--counts", "FILE", "How often words occur (word, tab, count a line), to divide their frequency out."),
+]

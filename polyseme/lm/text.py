@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from itertools import chain
 from pathlib import Path
 
+from polyseme.errors import InputError, OptionError
 from polyseme.formats.model import Model
 from polyseme.records import FileOptions, records, text_bytes
 from polyseme.text.languages import suggest_language
+from polyseme.text.processing import apply
 from polyseme.text.read import ReadReport, read_documents
 from polyseme.text.tokenize import Tokenizer, tokenizer_for
 
 SAMPLE_CHARACTERS = 20_000
+MARKED = re.compile(r"\[([^\[\]\s]+)\]")
 
 
 def tokenizer_of(model: Model, sample: str, *, tokenized: bool = False, language: str | None = None) -> Tokenizer:
-    """White space where the text is tokenized; else of `language`, else the model's own, else as the script suggests."""
+    """White space where the text is tokenized; else `language`'s, the model's own, or the script's."""
     if tokenized:
         return tokenizer_for("whitespace")
     return tokenizer_for(language or model.text.tokenizer or suggest_language(sample[:SAMPLE_CHARACTERS]))
@@ -25,12 +29,15 @@ def tokenizer_of(model: Model, sample: str, *, tokenized: bool = False, language
 class TextFiles:
     """The sentences of `paths`, each a tuple of words, in order.
 
-    Where the text is tokenized, a line is a sentence, and an empty line (of plain text) a sentence of no words: the
-    field counts its end too. Raises `InputError` and `DecodeError` as `read_documents` does.
+    Where the text is tokenized, a line is a sentence, and with `keep_empty` an empty line (of plain text) a sentence of
+    no words: the published figures of WikiText count its end too. Raises `InputError` and `DecodeError` as `read_documents` does.
     """
 
-    def __init__(self, model: Model, paths: Sequence[str | Path], options: FileOptions) -> None:
+    def __init__(
+        self, model: Model, paths: Sequence[str | Path], options: FileOptions, *, keep_empty: bool = True
+    ) -> None:
         self.model, self.options = model, options
+        self._keep_empty = keep_empty and options.tokenized
         self._bytes = sum(text_bytes(Path(path)) for path in paths)
         self._reader = read_documents(
             paths,
@@ -74,4 +81,48 @@ class TextFiles:
     def _blank_lines(self) -> int:
         """Empty lines so far that are sentences."""
         report = self.report
-        return report.empty_lines - report.empty_records if self.options.tokenized else 0
+        return report.empty_lines - report.empty_records if self._keep_empty else 0
+
+
+def prompt_sentences(
+    model: Model, text: str, *, tokenized: bool = False, language: str | None = None
+) -> list[tuple[str, ...]]:
+    """The sentences of a prompt, at least one; the last one is the one to go on from."""
+    tokenizer = tokenizer_of(model, text, tokenized=tokenized, language=language)
+    sentences = [apply(each, model.text, tokenizer.language).tokens for each in tokenizer.sentences(text)]
+    return sentences or [()]
+
+
+def place_of(
+    model: Model,
+    text: str,
+    *,
+    word: str | None = None,
+    occurrence: int = 1,
+    tokenized: bool = False,
+    language: str | None = None,
+) -> tuple[tuple[str, ...], int]:
+    """The sentence that holds the word, and its place there: the [marked] one, or the `occurrence`-th `word`.
+
+    Raises `InputError` for a word that is not there or a mark around anything but one word, `OptionError` for both or
+    neither.
+    """
+    marked = [found for found in MARKED.finditer(text) if word is None]
+    if word is None and len(marked) != 1:
+        raise OptionError(f"mark one word [like] this, or give --word; {len(marked)} words are marked")
+    spoken = MARKED.sub(r"\1", text) if marked else text
+    tokenizer = tokenizer_of(model, spoken, tokenized=tokenized, language=language)
+    wanted = marked[0][1] if marked else word
+    seen = []
+    for raw in tokenizer.sentences(spoken):
+        sentence = apply(raw, model.text, tokenizer.language)
+        for place, (start, end) in enumerate(sentence.offsets):
+            if marked and start == marked[0].start() and end - start == len(marked[0][1]):
+                return sentence.tokens, place
+            if spoken[start:end] == wanted or sentence.tokens[place] == wanted:
+                seen.append((sentence.tokens, place))
+    if marked or len(seen) < occurrence:
+        words = " ".join(token for raw in tokenizer.sentences(spoken) for token in raw.tokens)
+        times = f"{len(seen)} times" if seen and not marked else "not"
+        raise InputError(f"{wanted!r} is {times} among the words of the text, which are: {words[:500]}")
+    return seen[occurrence - 1]
