@@ -97,7 +97,8 @@ def compare(model: Path, allennlp: str, sentences: list[list[str]], kernel: str 
     return {
         "model": str(model), "same": worst <= TOLERANCE, "largest_difference": worst, "tolerance": TOLERANCE,
         "per_layer": [float(value) for value in per_layer], "mix": mix, "largest_value": largest,
-        "kernel": embedder.kernel, "sentences": len(sentences), "tokens": sum(lengths), "shortest": min(lengths), "longest": max(lengths),
+        "kernel": embedder.kernel,
+        "sentences": len(sentences), "tokens": sum(lengths), "shortest": min(lengths), "longest": max(lengths),
         "allennlp_environment": versions, "polyseme": polyseme.__version__, "torch": torch.__version__,
         "convert": json.loads(said),
     }  # fmt: skip
