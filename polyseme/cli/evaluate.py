@@ -44,7 +44,6 @@ def evaluate(
         "tokenized": tokenized, "language": lang, "text_column": text_column, "encoding": encoding,
         "encoding_errors": encoding_errors.value, "unwrap": unwrap,
     }  # fmt: skip
-    started = time.monotonic()
     try:
         with Meter() as meter:
             lm = open_language_model(model, meter, device=device, threads=threads)
@@ -52,6 +51,7 @@ def evaluate(
 
             files = text_files(lm, text, values, keep_empty=empty_lines is opt.EmptyLines.keep)
             meter.step("evaluating")
+            started = time.monotonic()
             report = perplexity.evaluate(
                 lm,
                 files,
@@ -61,6 +61,7 @@ def evaluate(
             )
     except DecodeError as error:
         raise retry_with_this_command(error, quoted(["polyseme", *sys.argv[1:]])) from error
+    seconds = time.monotonic() - started
     warnings = [*files.warnings(), *report.warnings()]
     for warning in warnings:
         warn(warning)
@@ -68,10 +69,9 @@ def evaluate(
     if json:
         tokenizer = files.tokenizer.name if files.tokenizer else ""
         facts = {"model": model, **_facts(report), "tokenizer": tokenizer, "warnings": warnings}
-        emit({**facts, "seconds": round(time.monotonic() - started, 3), "next": following})
+        emit({**facts, "seconds": round(seconds, 3), "next": following})
     else:
-        rows = _rows(report, time.monotonic() - started)
-        say(table([("model", model), *rows, ("next", following)]))
+        say(table([("model", model), *_rows(report, seconds), ("next", following)]))
 
 
 def _facts(report: PerplexityReport) -> dict[str, Any]:

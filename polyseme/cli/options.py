@@ -194,7 +194,7 @@ ScoresOut = Annotated[
     typer.Option("--out", "-o", metavar="OUT", help="The file to write: .tsv or .jsonl. By default standard output."),
 ]
 JsonLines = Annotated[bool, _flag("--json", "Print JSON: without -o one object a sentence, with -o a summary.")]
-Prompt = Annotated[str, typer.Argument(metavar="[PROMPT]", help="The text to go on from; none: from the boundary.")]
+Prompt = Annotated[str, typer.Argument(metavar="PROMPT", help="The text to go on from; none: from the boundary.")]
 WrittenDirection = Annotated[
     Direction, typer.Option("--direction", "-d", help="Go on to the right, or write what stands to the left.")
 ]

@@ -30,7 +30,8 @@ class TextFiles:
     """The sentences of `paths`, each a tuple of words, in order.
 
     Where the text is tokenized, a line is a sentence, and with `keep_empty` an empty line (of plain text) a sentence of
-    no words: the published figures of WikiText count its end too. Raises `InputError` and `DecodeError` as `read_documents` does.
+    no words: the published figures of WikiText count its end too. Raises `InputError` and `DecodeError` as
+    `read_documents` does.
     """
 
     def __init__(
