@@ -1,0 +1,171 @@
+"""The two training losses of a language model's output layer. Evaluation never comes here: it is always exact.
+
+`full_softmax`     every word of the vocabulary is scored. Scores are made in blocks of rows, and their gradients at
+                   once, so that memory holds one block however many targets there are (the idea of cut cross-entropy,
+                   Wijmans et al. 2024, arXiv 2411.09009).
+`sampled_softmax`  the target against S words drawn log-uniformly, the same ones for all targets (Jean et al. 2015,
+                   arXiv 1412.2007; tf.nn.sampled_softmax_loss, which trained the published ELMo with S = 8,192). A
+                   score is lowered by the log of how often its word is expected among the samples, a sample that is a
+                   row's own target is left out, and the gradient holds the rows that took part and no others.
+
+Both give the sum of -log p over the rows, in nats, and the single values beside it. The full loss of the same weights
+is what `evaluate` reports; the sampled one is lower and means nothing by itself.
+
+Legend: `N` targets, `V` words, `S` samples, `P` projection width.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+from torch.autograd import Function
+from torch.autograd.function import once_differentiable
+
+from polyseme.errors import OptionError
+from polyseme.nn.softmax import Softmax
+
+SCORES_AT_ONCE = 1 << 22  # 16 MiB of float32
+
+
+class Loss(NamedTuple):
+    """`total`: the sum, with a gradient. `each`: (N,), without."""
+
+    total: Tensor
+    each: Tensor
+
+
+class Samples(NamedTuple):
+    """Words drawn for one batch. `words`: (S,), distinct, rising. `tries`: draws that it took to find them."""
+
+    words: npt.NDArray[np.int64]
+    tries: int
+
+
+def full_softmax(softmax: Softmax, hidden: Tensor, targets: Tensor, dtype: torch.dtype = torch.float32) -> Loss:
+    """Against the whole vocabulary. `dtype`: of the products' factors. *Shape:* (N, P), (N,) below V."""
+    return Loss(*_FullSoftmax.apply(hidden, softmax.weight, softmax.bias, targets, dtype))
+
+
+def sampled_softmax(
+    softmax: Softmax, hidden: Tensor, targets: Tensor, samples: Samples, dtype: torch.dtype = torch.float32
+) -> Loss:
+    """Against `samples`; the gradients of the weight and the bias are sparse. *Shape:* (N, P), (N,) below V."""
+    words = torch.from_numpy(samples.words).to(hidden.device)
+    n_words = softmax.bias.numel()
+    log_counts = log_expected_counts(torch.cat([words, targets]), n_words, samples.tries)
+    return Loss(*_SampledSoftmax.apply(hidden, softmax.weight, softmax.bias, targets, words, log_counts, dtype))
+
+
+def draw_samples(n_words: int, n_samples: int, generator: np.random.Generator) -> Samples:
+    """`n_samples` distinct words of a vocabulary sorted by falling count.
+
+    Word k is drawn with probability log((k + 2) / (k + 1)) / log(V + 1), again and again until there are enough
+    (tf.random.log_uniform_candidate_sampler with unique=True). Raises `OptionError` for more samples than half of the
+    words: the full softmax is then cheaper and better.
+    """
+    if not 1 <= n_samples <= n_words // 2:
+        raise OptionError(f"of {n_words} words, 1 to {n_words // 2} can be sampled, asked for: {n_samples}")
+    drawn = np.empty(0, dtype=np.int64)
+    while True:
+        uniform = generator.random(2 * n_samples)
+        fresh = np.expm1(uniform * math.log(n_words + 1)).astype(np.int64)
+        drawn = np.concatenate([drawn, np.minimum(fresh, n_words - 1)])
+        words, first = np.unique(drawn, return_index=True)
+        if len(words) >= n_samples:
+            kept = np.argsort(first)[:n_samples]
+            return Samples(np.sort(words[kept]), int(first[kept[-1]]) + 1)
+
+
+def log_expected_counts(words: Tensor, n_words: int, tries: int) -> Tensor:
+    """log of the chance that `tries` draws meet each word: log(1 - (1 - p)^tries). *Shape:* (n,) -> (n,) float32."""
+    ranks = words.double()
+    p = torch.log1p(1 / (ranks + 1)) / math.log(n_words + 1)
+    return torch.log(-torch.expm1(tries * torch.log1p(-p))).float()
+
+
+class _FullSoftmax(Function):
+    @staticmethod
+    def forward(
+        ctx: Any, hidden: Tensor, weight: Tensor, bias: Tensor, targets: Tensor, dtype: torch.dtype
+    ) -> tuple[Tensor, Tensor]:
+        """Losses, and all gradients with them: the backward pass only scales them."""
+        each = hidden.new_empty(len(hidden))
+        of_hidden, of_weight, of_bias = torch.empty_like(hidden), torch.zeros_like(weight), torch.zeros_like(bias)
+        factors, columns = hidden.to(dtype), weight.to(dtype)
+        block = max(1, SCORES_AT_ONCE // len(weight))
+        for at in range(0, len(hidden), block):
+            rows, wanted = slice(at, at + block), targets[at : at + block].unsqueeze(1)
+            scores = torch.mm(factors[rows], columns.t()).to(hidden.dtype).add_(bias)
+            scores = torch.log_softmax(scores, dim=-1)
+            each[rows] = -scores.gather(1, wanted).squeeze(1)
+            slopes = scores.exp_().scatter_add_(1, wanted, scores.new_full(wanted.shape, -1.0))
+            of_bias += slopes.sum(dim=0)
+            slopes = slopes.to(dtype)
+            of_hidden[rows] = torch.mm(slopes, columns).to(hidden.dtype)
+            of_weight += torch.mm(slopes.t(), factors[rows])
+        ctx.save_for_backward(of_hidden, of_weight, of_bias)
+        ctx.mark_non_differentiable(each)
+        return each.sum(), each
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, of_total: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
+        """Scales what the forward pass found."""
+        of_hidden, of_weight, of_bias = ctx.saved_tensors
+        return of_hidden * of_total, of_weight * of_total, of_bias * of_total, None, None
+
+
+class _SampledSoftmax(Function):
+    @staticmethod
+    def forward(
+        ctx: Any, hidden: Tensor, weight: Tensor, bias: Tensor, targets: Tensor, words: Tensor, log_counts: Tensor,
+        dtype: torch.dtype,
+    ) -> tuple[Tensor, Tensor]:  # fmt: skip
+        """Losses, and all gradients with them."""
+        n_samples = len(words)
+        factors, rows = hidden.to(dtype), weight[words].to(dtype)
+        own = weight[targets]  # Shape: (N, P)
+        of_target = (hidden * own).sum(dim=1) + bias[targets] - log_counts[n_samples:]
+        scores = torch.mm(factors, rows.t()).to(hidden.dtype).add_(bias[words] - log_counts[:n_samples])
+        place = torch.searchsorted(words, targets).clamp_(max=n_samples - 1)
+        hit = (words[place] == targets).nonzero().squeeze(1)
+        scores[hit, place[hit]] = -torch.inf
+        most = torch.maximum(scores.amax(dim=1), of_target)
+        scores = scores.sub_(most.unsqueeze(1)).exp_()
+        true = (of_target - most).exp_()
+        whole = scores.sum(dim=1).add_(true)
+        each = whole.log() + most - of_target
+        slopes = scores.div_(whole.unsqueeze(1))
+        of_true = true.div_(whole).sub_(1)  # Shape: (N,)
+        factor_slopes = slopes.to(dtype)
+        of_hidden = torch.mm(factor_slopes, rows).to(hidden.dtype).addcmul_(of_true.unsqueeze(1), own)
+        distinct, inverse = torch.unique(torch.cat([words, targets]), return_inverse=True)
+        of_weight = hidden.new_zeros(len(distinct), hidden.size(1))
+        of_weight[inverse[:n_samples]] = torch.mm(factor_slopes.t(), factors).to(hidden.dtype)
+        of_weight.index_add_(0, inverse[n_samples:], hidden * of_true.unsqueeze(1))
+        of_bias = hidden.new_zeros(len(distinct))
+        of_bias[inverse[:n_samples]] = slopes.sum(dim=0)
+        of_bias.index_add_(0, inverse[n_samples:], of_true)
+        ctx.save_for_backward(of_hidden, distinct, of_weight, of_bias)
+        ctx.n_words = len(weight)
+        ctx.mark_non_differentiable(each)
+        return each.sum(), each
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, of_total: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
+        """Scales what the forward pass found; rows that took no part have no entry."""
+        of_hidden, words, of_weight, of_bias = ctx.saved_tensors
+
+        def rows(values: Tensor) -> Tensor:
+            shape = (ctx.n_words, *values.shape[1:])
+            return torch.sparse_coo_tensor(
+                words.unsqueeze(0), values * of_total, shape, is_coalesced=True, check_invariants=False
+            )
+
+        return of_hidden * of_total, rows(of_weight), rows(of_bias), None, None, None, None

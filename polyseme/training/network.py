@@ -1,0 +1,127 @@
+"""One window through the network, as training reads it: both directions, carried state, dropout.
+
+The values are those of `BiLM.contextualize` (tests/training/test_network.py); the road differs. A word type is encoded
+once however often it occurs in the window, in groups of about one length, each cut where only padding follows; layers
+run time first, both directions side by side (`nn/lstm_training.py`).
+
+Legend: `T` steps, `B` lanes, `L` layers, `P` projection width, `H` cells, `n` distinct words.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from polyseme.bilm import BiLM, TokenEncoder
+from polyseme.nn.lstm import LSTMStack, LSTMState
+from polyseme.nn.lstm_training import run_layers
+from polyseme.text.streams import Window
+
+States = tuple[LSTMState, LSTMState]
+LENGTH_GROUPS = 4
+
+
+@dataclass(frozen=True)
+class Dropout:
+    """Shares (0..1) that are set to zero in training.
+
+    `inputs`: of what enters each layer, by position, as the published recipe does. `outputs`: of what enters the
+    softmax. `words`: whole context-free vectors, by distinct word of the window (Gal and Ghahramani 2016, arXiv
+    1512.05287). `state_weights`: of the recurrent weights (DropConnect; Merity et al. 2017, arXiv 1708.02182).
+    """
+
+    inputs: float = 0.0
+    outputs: float = 0.0
+    words: float = 0.0
+    state_weights: float = 0.0
+
+
+NO_DROPOUT = Dropout()
+
+
+class TypeRows:
+    """What the encoder reads of each word type: its row of characters, as stored in a corpus."""
+
+    def __init__(self, rows: npt.NDArray[np.integer], padding: int) -> None:
+        self.rows, self.padding = rows, padding
+
+    def encode(
+        self, encoder: TokenEncoder, types: npt.NDArray[np.int64], device: torch.device, dtype: torch.dtype
+    ) -> Tensor:
+        """x of each type. *Shape:* (n,) -> (n, P)."""
+        rows = np.asarray(self.rows[types], dtype=np.int32)
+        lengths = (rows != self.padding).sum(axis=1)
+        order = np.argsort(lengths, kind="stable")
+        assert encoder.char_cnn is not None
+        widest = max(width for width, _ in encoder.char_cnn.config.filters)
+        filtered = []
+        for group in np.array_split(order, LENGTH_GROUPS):
+            if len(group):
+                # One window of padding alone stands for all of them: the maximum over positions is the same.
+                end = min(rows.shape[1], int(lengths[group[-1]]) + widest)
+                characters = torch.from_numpy(rows[group, :end]).to(device, non_blocking=True)
+                # In float32 always: torch's bfloat16 convolutions take a hundred times as long backward on some CPUs.
+                filtered.append(encoder.char_cnn.convolve(encoder.char_cnn.table(characters)))
+        place = np.empty(len(order), dtype=np.int64)
+        place[order] = np.arange(len(order))
+        with torch.autocast(device.type, dtype=torch.bfloat16, enabled=dtype == torch.bfloat16):
+            vectors = encoder.char_cnn.after_convolutions(torch.cat(filtered).to(dtype))
+        return vectors.to(filtered[0].dtype)[torch.from_numpy(place).to(device)]
+
+
+def read_window(
+    bilm: BiLM, rows: TypeRows, window: Window, states: States, dtype: torch.dtype, dropout: Dropout = NO_DROPOUT
+) -> tuple[Tensor, Tensor, States]:
+    """What each direction knows after each step, and the states to carry on, cut off from their history.
+
+    *Shape:* states as in `LSTMState` -> (T, B, P) forward, (T, B, P) backward, the same states.
+    """
+    device = next(bilm.parameters()).device
+    both = np.stack([window.forward, window.backward])  # Shape: (2, T, B)
+    types, inverse = np.unique(both, return_inverse=True)
+    vectors = rows.encode(bilm.encoder, types, device, dtype)
+    if dropout.words and bilm.training:
+        vectors = vectors * F.dropout(vectors.new_ones(len(vectors), 1), dropout.words)
+    places = torch.from_numpy(inverse.reshape(both.shape)).to(device)
+    x = F.embedding(places, vectors)  # Shape: (2, T, B, P)
+    return _read_layers(bilm, x, states, dtype, dropout)
+
+
+def _read_layers(
+    bilm: BiLM, x: Tensor, states: States, dtype: torch.dtype, dropout: Dropout
+) -> tuple[Tensor, Tensor, States]:
+    """All layers of both directions. *Shape:* (2, T, B, P) -> as `read_window`."""
+    stacks = (bilm.forward_layers, bilm.backward_layers)
+    assert isinstance(stacks[0], LSTMStack)
+    assert isinstance(stacks[1], LSTMStack)
+    training = bilm.training
+    inputs = [x[0], x[1]]
+    after: tuple[list[tuple[Tensor, Tensor]], ...] = ([], [])
+    for index in range(bilm.config.n_layers):
+        layers = [stack.layers[index] for stack in stacks]
+        masks = [
+            F.dropout(torch.ones_like(layer.state_weight), dropout.state_weights)
+            if dropout.state_weights and training
+            else None
+            for layer in layers
+        ]
+        results = run_layers(
+            layers,
+            [F.dropout(value, dropout.inputs, training) for value in inputs],
+            [state.hidden[index] for state in states],
+            [state.cell[index] for state in states],
+            dtype,
+            masks,
+        )
+        for direction, (output, hidden, cell) in enumerate(results):
+            residual = bilm.config.residual and index > 0
+            inputs[direction] = output + inputs[direction] if residual else output
+            after[direction].append((hidden.detach(), cell.detach()))
+    ends = tuple(LSTMState(torch.stack([h for h, _ in a]), torch.stack([c for _, c in a])) for a in after)
+    top = [F.dropout(value, dropout.outputs, training) for value in inputs]
+    return top[0], top[1], (ends[0], ends[1])
