@@ -22,7 +22,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Literal
 
-from polyseme.errors import OptionError, OutputError, PolysemeError, ResumeError
+from polyseme.errors import InputError, OptionError, OutputError, PolysemeError, ResumeError
 from polyseme.text.assemble import Assembled, Assembler, Placed, write_description
 from polyseme.text.blocks import PIECE_CHARACTERS, BlockFile, BlockWriter, Cutter, Pieces, Recipe, block_key
 from polyseme.text.chars import Characters
@@ -159,20 +159,26 @@ class _Run:
             return self._finished(streams, recipe)
         with self._disk_errors():
             files = self._cut(streams, recipe)
-            blocks = [[BlockFile(path) for path in some] for some in files]
-            placed, held = self._place(blocks)
-            for name in (_SCRATCH, _NEW):
-                shutil.rmtree(self.partial / name, ignore_errors=True)
-                (self.partial / name).mkdir()
-            assembler = Assembler(placed, self.partial / _SCRATCH, self.partial / _NEW, self._told)
-            assembled = assembler.run(self.options.max_characters, self.options.characters, self.options.vocab_size)
+            try:
+                placed, held = self._place([[BlockFile(path) for path in some] for some in files])
+                assembled = self._assemble(placed)
+            except InputError:
+                self._remove_partial()  # too little text: nothing there is worth going on with
+                raise
             emptied = sum(each.block.emptied for each in placed)
             report = self._report(assembled, held, recipe, suggested, emptied)
-            keys = [path.stem.rpartition("-")[2] for some in files for path in some]
-            source = self._source(keys)
+            source = self._source([path.stem.rpartition("-")[2] for some in files for path in some])
             write_description(self.partial / _NEW, assembled, recipe.config, report, source)
             self._publish()
         return report
+
+    def _assemble(self, placed: Sequence[Placed]) -> Assembled:
+        options = self.options
+        for name in (_SCRATCH, _NEW):
+            shutil.rmtree(self.partial / name, ignore_errors=True)
+            (self.partial / name).mkdir()
+        assembler = Assembler(placed, self.partial / _SCRATCH, self.partial / _NEW, self._told)
+        return assembler.run(options.max_characters, options.characters, options.vocab_size)
 
     def _cut(self, streams: Sequence[Iterator[Pieces]], recipe: Recipe) -> list[list[Path]]:
         """The files of the finished blocks, of the text and of what is held out."""
@@ -346,8 +352,8 @@ def _warnings(found: PrepareReport, reports: Sequence[ReadReport], options: Prep
         yield from report.warnings()
     if found.heldout_by == "blocks":
         yield (
-            f"the text has {found.documents} documents, too few to hold whole ones out: {found.heldout_pieces} blocks "
-            "of sentences spread over it are held out, which are closer to the rest than new text would be"
+            f"too few documents to hold whole ones out ({found.documents}): {found.heldout_pieces} blocks of sentences "
+            "spread over the text are held out, which are closer to the rest than new text would be"
         )
     if found.cut_words > 0.05 * found.train_words:
         yield (

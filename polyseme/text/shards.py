@@ -210,7 +210,7 @@ class Corpus:
     def unknown_share(self, size: int | None = None) -> float:
         """The share (0..1) of the training words outside the first `size` types; those spelled <UNK> are outside."""
         known = int(self.counts[: size if size is None else max(size, 0)].sum())
-        return 1.0 - known / self.train.n_words if self.train.n_words else 0.0
+        return (self.train.n_words - known) / self.train.n_words if self.train.n_words else 0.0
 
     @classmethod
     def from_sentences(
