@@ -43,6 +43,7 @@ from polyseme.text.vocab import SPECIAL
 # Counted for the choice of an alphabet: rarer types decide nothing, and a Python dictionary of all would be large.
 _TYPES_FOR_ALPHABET = 1_000_000
 _TYPES_AT_ONCE = 1 << 14
+MOST_WORDS = 100_000  # of a vocabulary whose size nobody chose
 
 Told = Callable[[str, int, int], None]
 
@@ -109,7 +110,7 @@ class Assembler:
         characters, alphabet = self._characters(types, order, counts, max_characters, kind)
         cut = self._write_types(types, order, counts, characters)
         n_seen = int(np.count_nonzero(counts))
-        size = min(len(SPECIAL) + n_seen, max(vocab_size or 0, len(SPECIAL)) if vocab_size is not None else 100_000)
+        size = min(len(SPECIAL) + n_seen, MOST_WORDS if vocab_size is None else vocab_size)
         global_ids = np.full(len(types), UNKNOWN_ID, dtype=np.uint32)
         global_ids[order] = np.arange(len(SPECIAL), len(SPECIAL) + len(order), dtype=np.uint32)
         unknown, n_reserved = self._write_parts(merged, global_ids, sentences, words, size)

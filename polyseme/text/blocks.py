@@ -245,8 +245,9 @@ class BlockWriter:
             return self._write_with(pool, blocks)
         except BrokenProcessPool as error:
             raise OutputError(
-                f"a process that cuts text into words died (killed for memory?); finished blocks are kept in "
-                f"{self.folder}: go on with --resume and fewer than {self.processes} --processes"
+                f"a process that cuts text into words died (killed for memory? a script without "
+                f'`if __name__ == "__main__":`?); finished blocks are kept in {self.folder}: go on with --resume and '
+                f"fewer than {self.processes} --processes"
             ) from error
         finally:
             pool.shutdown(wait=True, cancel_futures=True)

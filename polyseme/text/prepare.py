@@ -136,9 +136,11 @@ class _Run:
         processes: int,
         progress: Callable[[Progress], None] | None,
     ) -> None:
+        if not out.name:
+            raise OptionError(f"the corpus needs a folder of its own, was: {str(out)!r}")
         self.out, self.options, self.processes, self.progress = out, options, processes, progress
         self.partial = out.with_name(out.name + ".partial")
-        readers = [_reader(each, options) for each in (paths, heldout_texts) if each]
+        readers = [_reader(paths, options), *([_reader(heldout_texts, options)] if heldout_texts else [])]
         self.cutters = [
             Cutter(reader, keep_empty=options.empty_lines == "keep", paragraphs=options.unwrap) for reader in readers
         ]

@@ -366,6 +366,12 @@ def test_bad_inputs_are_typed_errors(tmp_path: Path) -> None:
     text = write(tmp_path / "t.txt", "a b\nc\n")
     with pytest.raises(OptionError, match="no stemmer is known for the language 'zh'"):
         prepare([text], tmp_path / "c", PrepareOptions(language="zh", stem=True))
+    with pytest.raises(InputError, match="no input was given"):
+        prepare([], tmp_path / "c", TOKENS, heldout_texts=[text])
+    with pytest.raises(OptionError, match=r"a folder of its own, was: '\.'"):
+        prepare([text], ".", TOKENS)
+    with pytest.raises(OptionError, match="processes must be at least 1"):
+        prepare([text], tmp_path / "c", TOKENS, processes=0)
     write(tmp_path / "file", "")
     with pytest.raises(OutputError, match="is no folder"):
         prepare([text], tmp_path / "file", TOKENS)
