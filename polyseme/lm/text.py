@@ -124,6 +124,6 @@ def place_of(
                 seen.append((sentence.tokens, place))
     if marked or len(seen) < occurrence:
         words = " ".join(token for raw in tokenizer.sentences(spoken) for token in raw.tokens)
-        times = f"{len(seen)} times" if seen and not marked else "not"
+        times = ("not", "only once", "only twice", f"only {len(seen)} times")[0 if marked else min(len(seen), 3)]
         raise InputError(f"{wanted!r} is {times} among the words of the text, which are: {words[:500]}")
     return seen[occurrence - 1]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -58,7 +59,7 @@ def test_each_lane_is_a_text_of_its_own(text: list[list[str]], lanes: int, windo
     starts = np.concatenate([[0], np.cumsum([len(sentence) for sentence in text])])
     stream = Stream(np.zeros(starts[-1], dtype=np.int64), starts)
     cuts = [*stream.sentence_at(Lanes.cut(stream, lanes).begins).tolist(), len(text)]
-    pieces = [text[a:b] for a, b in zip(cuts, cuts[1:], strict=False)]
+    pieces = [text[a:b] for a, b in pairwise(cuts)]
     expected = total([pair for piece in pieces for pair in carried(MODELS["characters"], piece)])
     assert (report.losses.forward, report.losses.backward) == pytest.approx(expected, rel=1e-5)
 
