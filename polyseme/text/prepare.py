@@ -354,8 +354,8 @@ def _warnings(found: PrepareReport, reports: Sequence[ReadReport], options: Prep
         yield from report.warnings()
     if found.heldout_by == "blocks":
         yield (
-            f"too few documents to hold whole ones out ({found.documents}): {found.heldout_pieces} blocks of sentences "
-            "spread over the text are held out, which are closer to the rest than new text would be"
+            f"too few documents to hold whole ones out: {found.documents}; contiguous blocks of sentences spread over "
+            f"the text are held out ({found.heldout_pieces}), which are closer to the rest than new text would be"
         )
     if found.cut_words > 0.05 * found.train_words:
         yield (
@@ -363,10 +363,10 @@ def _warnings(found: PrepareReport, reports: Sequence[ReadReport], options: Prep
             "characters of a row, and a model sees only their beginning; give a larger --max-characters"
         )
     if found.reserved_words:
-        yield f"{found.reserved_words} words are spelled <S>, </S> or <UNK> in the text and were read as <UNK>"
+        yield f"words that the text spells <S>, </S> or <UNK> were read as <UNK>: {found.reserved_words}"
     if found.long_lines:
         yield (
-            f"{found.long_lines} lines of more than {PIECE_CHARACTERS:,} characters were cut in pieces of that length"
+            f"lines of more than {PIECE_CHARACTERS:,} characters were cut in pieces of that length: {found.long_lines}"
         )
 
 

@@ -63,7 +63,7 @@ def test_the_report_for_people(text: Path) -> None:
     assert "UTF-8 bytes" in shown
     assert "lines 3, of which 1 empty; none undecodable" in shown
     assert done.stdout.splitlines()[-1].split()[:3] == ["next", "polyseme", "train"]
-    assert "Warning: too few documents to hold whole ones out (2)" in done.stderr
+    assert "Warning: too few documents to hold whole ones out: 2; " in done.stderr
     assert "cutting text into words" in done.stderr
 
 
