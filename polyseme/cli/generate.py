@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from polyseme.lm.generate import Generated
 
 EXAMPLE = (
-    '\b\nExamples:\n  polyseme generate my-model "The bank" --samples 3 --top-p 0.9\n'
+    '\b\nExample:\n  polyseme generate my-model "The bank" --samples 3 --top-p 0.9\n'
     '  polyseme generate my-model "of the river ." --direction backward'
 )
 

@@ -112,7 +112,11 @@ def _check_out(out: str | None, overwrite: bool) -> None:
 
 
 def _headed(lines: Iterator[str], columns: tuple[str, ...]) -> Iterator[str]:
+    """The lines under a head, which is not printed where there is nothing to stand under it."""
+    first = next(lines, None)
     yield "\t".join(columns)
+    if first is not None:
+        yield first
     yield from lines
 
 

@@ -19,7 +19,7 @@ from polyseme.cli.main import app
 from polyseme.errors import InputError, OptionError
 
 MODEL = str(Path(__file__).parents[1] / "data" / "allennlp-char" / "highway2")
-VERBS = ["embed", "convert", "info", "verify"]
+VERBS = ["embed", "prepare", "convert", "info", "verify", "evaluate", "score", "generate", "substitutes"]
 runner = CliRunner()
 
 
