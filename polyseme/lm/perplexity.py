@@ -107,9 +107,9 @@ def _check(lm: LanguageModel, state: str | None, lanes: int) -> str:
         raise OptionError(f"lanes must be at least 1, was: {lanes}")
     if state is not None and state not in STATES:
         raise OptionError(f"state must be one of {', '.join(STATES)}, was: {state!r}")
-    if state != "carry" or not lm.recurrent:
-        lm.state(state)  # refuses what it must before a text is read
     chosen = (state or "carry") if lm.recurrent else "none"
+    if chosen != "carry":
+        lm.state(state)  # refuses what it must before a text is read
     if lanes > 1 and chosen != "carry":
         raise OptionError(f"lanes={lanes} was given, but only a carried state has lanes; leave the option out")
     return chosen
