@@ -79,12 +79,19 @@ def _documents(blocks: Sequence[BlockFile]) -> tuple[Offsets, int, int]:
 
 
 def _some_documents(sizes: Offsets, target: int, random: np.random.Generator) -> npt.NDArray[np.int64]:
-    """Documents drawn at random until the next would be too much; the smallest where each alone is too much."""
-    small = np.flatnonzero(sizes <= target)
-    if not len(small):
+    """Documents drawn at random while they fit; the smallest where each alone is too much."""
+    left = random.permutation(np.flatnonzero(sizes <= target))
+    if not len(left):
         return np.array([int(np.argmin(sizes))])
-    drawn = random.permutation(small)
-    return np.sort(drawn[: int(np.searchsorted(np.cumsum(sizes[drawn]), target, side="right"))])
+    chosen: list[npt.NDArray[np.int64]] = []
+    room = target
+    while len(left) and room > target // 10:
+        n_fit = int(np.searchsorted(np.cumsum(sizes[left]), room, side="right"))
+        chosen.append(left[:n_fit])
+        room -= int(sizes[left[:n_fit]].sum())
+        left = left[n_fit:]
+        left = left[sizes[left] <= room]  # passes over those that no longer fit
+    return np.sort(np.concatenate(chosen))
 
 
 def _spread(n_words: int, n_sentences: int, target: int, random: np.random.Generator) -> tuple[Offsets, Offsets]:

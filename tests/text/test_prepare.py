@@ -218,6 +218,21 @@ def test_many_documents_are_held_out_whole(tmp_path: Path) -> None:
     assert {words[0] for words in sentences(other, "heldout")} != held
 
 
+@pytest.mark.parametrize("seed", range(8))
+def test_large_documents_among_small_ones_do_not_make_the_part_small(tmp_path: Path, seed: int) -> None:
+    documents = ["x " * (90 if number % 5 == 0 else 2) for number in range(500)]
+    text = write(tmp_path / "t.txt", "\n\n".join(documents) + "\n")
+    report = made(text, tmp_path / "c", replace(TOKENS, heldout=0.01, seed=seed)).report
+    assert report.documents == 500
+    assert report.heldout_words == pytest.approx(0.01 * 9_800, rel=0.1)
+
+
+def test_documents_larger_than_the_part_give_the_smallest_of_them(tmp_path: Path) -> None:
+    text = write(tmp_path / "t.txt", "\n\n".join("x " * (50 + number % 7) for number in range(1, 21)))
+    report = made(text, tmp_path / "c").report
+    assert (report.heldout_by, report.heldout_pieces, report.heldout_words) == ("documents", 1, 50)
+
+
 @pytest.mark.parametrize("n_lines", [2, 3, 10])
 @pytest.mark.parametrize("seed", range(5))
 def test_the_held_out_part_is_never_without_words(tmp_path: Path, n_lines: int, seed: int) -> None:
