@@ -328,11 +328,12 @@ def evaluate_ids(
     `ids` (n_words,) and `starts` (n_sentences + 1,) are those of a `Part`, types 0 and 1 are <S> and </S>; `vectors`
     (n_types, P) come from the encoder, `rows` (n_types,) name each type's softmax row. `carry`: through the text in
     order, in `lanes` lanes (an LSTM's default); otherwise each sentence by itself. They start from `states`, one row,
-    or zeros. Dropout is off meanwhile.
+    or zeros. Dropout and TF32 are off meanwhile.
     """
     workers = Workers(threads or (torch.get_num_threads() if vectors.device.type == "cpu" else 1))
-    training = bilm.training
+    training, precision = bilm.training, torch.get_float32_matmul_precision()
     bilm.eval()
+    torch.set_float32_matmul_precision("highest")
     try:
         directions = Directions(bilm, workers)
         table = vectors.detach().float()
@@ -344,4 +345,5 @@ def evaluate_ids(
             found = directions.alone(text, states or directions.zero_states())
         return found.sums(len(ids) + stream.n_sentences)
     finally:
+        torch.set_float32_matmul_precision(precision)
         bilm.train(training)
