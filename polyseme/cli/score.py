@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 EXAMPLE = "\b\nExample:\n  polyseme score my-model sentences.txt --words -o scores.tsv"
 SENTENCE_COLUMNS = ("sentence", "words", "unknown", "forward", "backward", "text")
+UNKNOWN_SHARE = 0.05
 WORD_COLUMNS = ("sentence", "place", "word", "known", "forward", "backward")
 
 
@@ -76,12 +77,13 @@ def score(
                 meter.note(f"next  {following}")
     except DecodeError as error:
         raise retry_with_this_command(error, quoted(["polyseme", *sys.argv[1:]])) from error
-    for warning in files.warnings():
+    warnings = [*files.warnings(), *counts.warnings()]
+    for warning in warnings:
         warn(warning)
     if out is None:
         return
     if json:
-        emit({"wrote": [out], **vars(counts), "warnings": files.warnings(), "next": following})
+        emit({"wrote": [out], **vars(counts), "warnings": warnings, "next": following})
     else:
         read = f"{counted(counts.sentences, 'sentence')}, {counted(counts.tokens, 'word')}"
         say(table([("read", read), ("wrote", out), ("next", following)]))
@@ -100,6 +102,13 @@ class _Counts:
             self.unknown_words += int((~each.known).sum())
             meter.update(self.tokens, 0, "words")
             yield each
+
+    def warnings(self) -> list[str]:
+        """What a user should know before trusting the scores."""
+        if self.unknown_words <= UNKNOWN_SHARE * self.tokens:
+            return []
+        share = f"{self.unknown_words / self.tokens:.0%} of the words are outside the model's vocabulary"
+        return [f"{share} and were scored as <UNK>, which is easier to guess than they are"]
 
 
 def _check_out(out: str | None, overwrite: bool) -> None:

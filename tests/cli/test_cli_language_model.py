@@ -89,6 +89,7 @@ def test_what_spoils_a_comparison_is_said(text: Path) -> None:
     (warning,) = json.loads(done.stdout)["warnings"]
     assert "10% of the words are outside the model's vocabulary" in warning
     assert f"Warning: {warning}" in done.stderr
+    assert "10% of the words are outside" in runner.invoke(app, ["score", MODEL, str(text), "--tokenized"]).stderr
 
 
 # --- score
