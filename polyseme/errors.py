@@ -12,6 +12,7 @@ PolysemeError
 ├── FetchError               a model that is not on this machine and could not be fetched
 ├── OutputError              the place where results go (disk full, exists already, another run's)
 │   └── ResumeError          what is there cannot be continued by this run
+├── TrainingError            a run whose loss cannot be brought down again
 ├── OptionError              two options contradict each other, or a value is out of its range
 └── MissingExtraError        an optional dependency is not installed
 
@@ -67,6 +68,10 @@ class OutputError(PolysemeError):
 
 class ResumeError(OutputError):
     """A partial result exists, but belongs to another input, model or set of options."""
+
+
+class TrainingError(PolysemeError):
+    """Training went astray (a loss that is no number, or runs away), also at lower learning rates."""
 
 
 class OptionError(PolysemeError, ValueError):

@@ -75,9 +75,16 @@ class TypeRows:
 
 
 def read_window(
-    bilm: BiLM, rows: TypeRows, window: Window, states: States, dtype: torch.dtype, dropout: Dropout = NO_DROPOUT
-) -> tuple[Tensor, Tensor, States]:
+    bilm: BiLM,
+    rows: TypeRows,
+    window: Window,
+    states: States | None,
+    dtype: torch.dtype = torch.float32,
+    dropout: Dropout = NO_DROPOUT,
+) -> tuple[Tensor, Tensor, States | None]:
     """What each direction knows after each step, and the states to carry on, cut off from their history.
+
+    A Transformer has no states; each of its lanes holds one sentence, padded at its end.
 
     *Shape:* states as in `LSTMState` -> (T, B, P) forward, (T, B, P) backward, the same states.
     """
@@ -89,16 +96,29 @@ def read_window(
         vectors = vectors * F.dropout(vectors.new_ones(len(vectors), 1), dropout.words)
     places = torch.from_numpy(inverse.reshape(both.shape)).to(device)
     x = F.embedding(places, vectors)  # Shape: (2, T, B, P)
-    return _read_layers(bilm, x, states, dtype, dropout)
+    stacks = (bilm.forward_layers, bilm.backward_layers)
+    if isinstance(stacks[0], LSTMStack) and isinstance(stacks[1], LSTMStack):
+        lanes = x.size(2)
+        states = states or (stacks[0].zero_state(lanes), stacks[1].zero_state(lanes))
+        return _read_lstms(bilm, (stacks[0], stacks[1]), x, states, dtype, dropout)
+    lengths = torch.from_numpy((window.forward_targets >= 0).sum(axis=0) + 1).to(device)
+    tops = []
+    with torch.autocast(device.type, dtype=torch.bfloat16, enabled=dtype == torch.bfloat16):
+        for stack, inputs in zip(stacks, x, strict=True):
+            layers, _ = stack(inputs.transpose(0, 1), lengths)
+            tops.append(F.dropout(layers[-1].transpose(0, 1).to(x.dtype), dropout.outputs, bilm.training))
+    return tops[0], tops[1], None
 
 
-def _read_layers(
-    bilm: BiLM, x: Tensor, states: States, dtype: torch.dtype, dropout: Dropout
+def _read_lstms(
+    bilm: BiLM,
+    stacks: tuple[LSTMStack, LSTMStack],
+    x: Tensor,
+    states: States,
+    dtype: torch.dtype,
+    dropout: Dropout,
 ) -> tuple[Tensor, Tensor, States]:
     """All layers of both directions. *Shape:* (2, T, B, P) -> as `read_window`."""
-    stacks = (bilm.forward_layers, bilm.backward_layers)
-    assert isinstance(stacks[0], LSTMStack)
-    assert isinstance(stacks[1], LSTMStack)
     training = bilm.training
     inputs = [x[0], x[1]]
     after: tuple[list[tuple[Tensor, Tensor]], ...] = ([], [])

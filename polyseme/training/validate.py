@@ -1,0 +1,114 @@
+"""The exact held-out perplexity while training, and what the network thinks alike: words in like contexts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from polyseme.bilm import BiLM
+from polyseme.errors import InputError
+from polyseme.lm.losses import LossSums, evaluate_ids
+from polyseme.text.shards import Corpus, Part
+from polyseme.text.streams import UNKNOWN, Stream
+from polyseme.training.batches import sentences
+from polyseme.training.network import TypeRows, read_window
+
+LANES = 8  # of a validation; the final report reads in one
+ENCODED_AT_ONCE = 4096
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """Held-out text with its own short list of types. `types`: (n,) their ids in the corpus, boundaries first."""
+
+    part: Part
+    types: np.ndarray[tuple[int], np.dtype[np.int64]]
+
+    @classmethod
+    def of(cls, part: Part, words: int) -> HeldOut:
+        """The sentences that begin within the first `words` words. Raises `InputError` where there are none."""
+        if not part.n_sentences:
+            raise InputError("the corpus has no held-out text, so nothing says how well a model does; prepare it again")
+        last = max(1, int(np.searchsorted(part.starts, min(words, part.n_words), side="left")))
+        starts = np.asarray(part.starts[: last + 1])
+        seen = np.unique(part.ids[: starts[-1]])
+        types = np.concatenate([[0, 1], seen[seen > 1]]).astype(np.int64)
+        ids = np.searchsorted(types, part.ids[: starts[-1]]).astype(np.uint32)
+        return cls(Part(ids, starts), types)
+
+    @torch.no_grad()
+    def losses(self, bilm: BiLM, rows: TypeRows, lanes: int = LANES) -> LossSums:
+        """Exact losses of both directions, over the whole vocabulary of the softmax, in float32."""
+        assert bilm.softmax is not None
+        n_words = bilm.config.softmax_size
+        targets = np.where(self.types < n_words, self.types, UNKNOWN)
+        training = bilm.training
+        bilm.eval()
+        try:
+            vectors = encode_all(bilm, rows, self.types)
+            carry = bilm.config.layers == "lstm"
+            return evaluate_ids(
+                bilm, vectors, self.part.ids, self.part.starts, targets, lanes=min(lanes, self.part.n_sentences) if carry else 1
+            )
+        finally:
+            bilm.train(training)
+
+
+def encode_all(bilm: BiLM, rows: TypeRows, types: np.ndarray[tuple[int], np.dtype[np.int64]]) -> Tensor:
+    """x of many types, a few thousand at a time. *Shape:* (n,) -> (n, P)."""
+    device = next(bilm.parameters()).device
+    found = [
+        rows.encode(bilm.encoder, types[at : at + ENCODED_AT_ONCE], device, torch.float32)
+        for at in range(0, len(types), ENCODED_AT_ONCE)
+    ]
+    return torch.cat(found)
+
+
+@torch.no_grad()
+def nearest_contexts(bilm: BiLM, rows: TypeRows, corpus: Corpus, n_words: int = 4000, around: int = 4) -> list[str]:
+    """A word twice in held-out text, where the top layers are most alike: does the network tell senses apart?
+
+    Looks at the sentences of the first `n_words` held-out words, each read by itself, and takes the most frequent word
+    of at least four letters. Returns two stretches of text, or nothing where no such word comes twice.
+    """
+    part = corpus.heldout
+    last = max(1, int(np.searchsorted(part.starts, min(n_words, part.n_words), side="left")))
+    ids = np.asarray(part.ids[: part.starts[last]], dtype=np.int64)
+    types, counts = np.unique(ids, return_counts=True)
+    candidates = [(int(n), int(t)) for t, n in zip(types, counts, strict=True) if n > 1 and len(corpus.word(int(t))) > 3]
+    if not candidates:
+        return []
+    wanted = max(candidates)[1]
+    places = np.flatnonzero(ids == wanted)[:64]
+    owners = np.searchsorted(part.starts, places, side="right") - 1
+    pieces = np.stack([part.starts[owners], part.starts[owners + 1]], axis=1)
+    training = bilm.training
+    bilm.eval()
+    forward, backward, _ = read_window(bilm, rows, sentences(ids, pieces), None)
+    bilm.train(training)
+    at = torch.from_numpy(places - pieces[:, 0])
+    lengths = torch.from_numpy(pieces[:, 1] - pieces[:, 0])
+    lane = torch.arange(len(places))
+    # The word is read at step at + 1 forward, and length - at backward. Shape: (n, 2P)
+    vectors = torch.cat([forward[at + 1, lane], backward[lengths - at, lane]], dim=1)
+    vectors = torch.nn.functional.normalize(vectors.float(), dim=1)
+    alike = (vectors @ vectors.t()).cpu().numpy()
+    np.fill_diagonal(alike, -2)
+    alike[owners[:, None] == owners[None, :]] = -2
+    if len(alike) < 2 or alike.max() <= -2:
+        return []
+    pair = np.unravel_index(int(alike.argmax()), alike.shape)
+    return [_around(corpus, ids, int(places[i]), pieces[i], around) for i in pair]
+
+
+def _around(corpus: Corpus, ids: np.ndarray[tuple[int], np.dtype[np.int64]], place: int, piece: np.ndarray[tuple[int], np.dtype[np.int64]], around: int) -> str:  # fmt: skip
+    begin, end = max(int(piece[0]), place - around), min(int(piece[1]), place + around + 1)
+    return " ".join(f"[{corpus.word(int(ids[i]))}]" if i == place else corpus.word(int(ids[i])) for i in range(begin, end))
+
+
+def stream_of(part: Part) -> Stream:
+    """A part of a corpus as lanes read it."""
+    return Stream(part.ids, part.starts)
