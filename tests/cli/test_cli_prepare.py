@@ -46,7 +46,7 @@ def test_the_report_says_what_is_in_the_corpus(text: Path) -> None:
     assert report["train_targets"] == corpus.train.n_targets
     assert (report["documents"], report["empty_lines"], report["language_given"]) == (2, 1, True)
     assert report["bytes"] == sum(path.stat().st_size for path in out.iterdir())
-    assert report["wrote"] == [str(out)]
+    assert report["wrote"] == [os.fsencode(out).decode("utf-8")]
     assert report["next"].startswith("polyseme train ")
     assert prepare(text, "-o", out, "--lang", "en", "--heldout", "0.3", "--resume")["finished_before"] is True
 
@@ -127,7 +127,9 @@ def test_a_corpus_that_is_there_is_not_replaced_unasked(text: Path, tmp_path: Pa
 @pytest.mark.slow
 def test_ctrl_c_keeps_what_was_finished_and_says_how_to_go_on(tmp_path: Path) -> None:
     text = tmp_path / "t.txt"
-    text.write_text("".join(f"word{number} and some more words of a line\n" for number in range(600_000)))
+    text.write_text(
+        "".join(f"word{number} and some more words of a line\n" for number in range(600_000)), encoding="utf-8"
+    )
     out = tmp_path / "c"
     command = [sys.executable, "-m", "polyseme", "prepare", str(text), "-o", str(out), "--lang", "en"]
     with subprocess.Popen([*command, "--processes", "2"], stderr=subprocess.PIPE, start_new_session=True) as program:

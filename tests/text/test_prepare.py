@@ -332,7 +332,9 @@ def test_a_killed_run_leaves_no_process_behind(tmp_path: Path) -> None:
     ) as run:
         assert run.stdout is not None
         run.stdout.readline()
-        children = subprocess.run(["ps", "-o", "pid=", "--ppid", str(run.pid)], capture_output=True, text=True).stdout
+        children = subprocess.run(
+            ["ps", "-o", "pid=", "--ppid", str(run.pid)], capture_output=True, encoding="utf-8"
+        ).stdout
         assert len(children.split()) >= 2
         run.send_signal(signal.SIGKILL)
     deadline = time.monotonic() + 20
@@ -343,7 +345,7 @@ def test_a_killed_run_leaves_no_process_behind(tmp_path: Path) -> None:
 
 def is_running(pid: int) -> bool:
     try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+        return Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[0] != "Z"
     except OSError:
         return False
 
@@ -438,7 +440,7 @@ def test_a_full_disk_is_a_typed_error_and_loses_nothing(tmp_path: Path) -> None:
     text = write(tmp_path / "t.txt", random_text(12_000, seed=7))
     command = [sys.executable, "-c", FULL_DISK, str(text), str(tmp_path / "c")]
     # Blocks have room, the rows of characters have not.
-    said = subprocess.run([*command, str(120_000), ""], check=True, capture_output=True, text=True).stdout
+    said = subprocess.run([*command, str(120_000), ""], check=True, capture_output=True, encoding="utf-8").stdout
     assert "cannot be written (File too large)" in said
     assert "run again with --resume" in said
     assert not (tmp_path / "c").exists()
@@ -476,7 +478,7 @@ def test_memory_does_not_grow_with_the_text(tmp_path: Path) -> None:
             for _ in range(times):
                 file.write(piece)
         command = [sys.executable, "-c", PEAK, str(tmp_path / "t.txt"), str(tmp_path / str(times))]
-        peaks.append(int(subprocess.run(command, check=True, capture_output=True, text=True).stdout))
+        peaks.append(int(subprocess.run(command, check=True, capture_output=True, encoding="utf-8").stdout))
     grown = (tmp_path / "t.txt").stat().st_size * 7 / 8 / 1024
     assert peaks[1] - peaks[0] < 0.25 * grown
 
