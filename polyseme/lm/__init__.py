@@ -4,5 +4,5 @@ network.py      LanguageModel: a model with a softmax, made ready; `load` opens 
 losses.py       streams of word ids -> exact losses of both directions (the trainer validates through it)
 perplexity.py   evaluate a text                score.py        log probabilities of sentences and words
 generate.py     text in either direction       substitutes.py  what else fits here?
-    text.py         files -> sentences, prompts, the place of a word
+text.py         files -> sentences, prompts, the place of a word
 """
