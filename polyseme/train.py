@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -38,7 +39,9 @@ from polyseme.nn.device import device_named
 from polyseme.nn.losses import Samples, draw_samples, full_softmax, sampled_softmax
 from polyseme.nn.lstm import LSTMState
 from polyseme.text.shards import Corpus
-from polyseme.text.streams import UNKNOWN, UNSCORED, Window
+from polyseme.text.chars import SENTENCE_END, SENTENCE_START
+from polyseme.text.streams import END, START, UNKNOWN, UNSCORED, Window
+from polyseme.text.vocab import Vocabulary
 from polyseme.training import checkpoint, outcome
 from polyseme.training.batches import Batches, LaneBatches, SentenceBatches
 from polyseme.training.checkpoint import Position
@@ -51,6 +54,7 @@ from polyseme.training.validate import HeldOut, nearest_contexts, stream_of
 
 # A smoothed loss this far (in nats) above its lowest is divergence, not noise.
 DIVERGED = 1.5
+CORPUS = "corpus"  # what a folder may hold before its run begins: the text, prepared
 SMOOTHING = 0.98
 
 Event = dict[str, Any]
@@ -92,12 +96,15 @@ def train(
     Raises `OutputError` where the folder holds something already, `ResumeError`, `InputError` without held-out text,
     `TrainingError` where going back did not help.
     """
-    run = _Run(corpus, Path(folder), sizes, config or TrainConfig(), vocabulary, start, device, card, processes, on_event)
+    run = Run(
+        corpus, Path(folder), sizes, config or TrainConfig(), vocabulary=vocabulary, start=start, device=device, card=card,
+        processes=processes, on_event=on_event,
+    )  # fmt: skip
     run.begin(resume)
     return run.loop(should_stop)
 
 
-class _Run:
+class Run:
     """One run: the network and everything around it."""
 
     def __init__(
@@ -106,12 +113,13 @@ class _Run:
         folder: Path,
         sizes: str | BiLMConfig,
         config: TrainConfig,
-        vocabulary: int | None,
-        start: Model | None,
-        device: str,
-        card: ModelCard | None,
-        processes: Processes | None,
-        on_event: Callable[[Event], None],
+        *,
+        vocabulary: int | None = None,
+        start: Model | None = None,
+        device: str = "cpu",
+        card: ModelCard | None = None,
+        processes: Processes | None = None,
+        on_event: Callable[[Event], None] = lambda event: None,
     ) -> None:
         self.corpus, self.folder, self.config = corpus, folder, config
         self.processes = processes or Processes()
@@ -120,17 +128,18 @@ class _Run:
             self.vocabulary = start.vocabulary
         else:
             self.vocabulary = corpus.vocabulary(min(vocabulary or 100_000, len(corpus)))
-        self.architecture = (
-            sized(sizes, len(self.vocabulary), corpus.characters, config.dropout.inputs) if isinstance(sizes, str) else sizes
-        )
+        if isinstance(sizes, str):
+            sizes = sized(sizes, len(self.vocabulary), corpus.characters, config.dropout.inputs)
+        self.architecture = start.bilm.config if start is not None else sizes
         self.bilm = (start.bilm if start else new_bilm(self.architecture, config.seed)).to(self.device)
         self.bilm.requires_grad_(True).train()
+        self.softmax_rows = _softmax_rows(corpus, self.vocabulary, start)
         self.rows = TypeRows(corpus.character_rows, corpus.characters.padding)
         self.dtype = torch.bfloat16 if config.precision == "bfloat16" else torch.float32
         self.n_samples = samples_of(config, len(self.vocabulary), self.device.type == "cuda")
         self.optimizer = Optimizer(self.bilm, config, sparse_softmax=self.n_samples > 0)
         self.batches = self._batches()
-        self.heldout = HeldOut.of(corpus.heldout, config.validation_words)
+        self.heldout = HeldOut.of(corpus.heldout, self.softmax_rows, config.validation_words)
         self.card, self.on_event = card or ModelCard(), on_event
         self.position = Position()
         self.states: list[States | None] = [None] * config.accumulate
@@ -153,7 +162,7 @@ class _Run:
             size = self.batches.start_epoch(position.epoch)
             while position.update_of_epoch < size:
                 began = time.monotonic()
-                if not self._update(position.epoch * size + position.update_of_epoch, config.epochs * size):
+                if not self.update(position.epoch * size + position.update_of_epoch, config.epochs * size):
                     self._go_back()
                     size = self.batches.start_epoch(position.epoch)
                     continue
@@ -188,7 +197,7 @@ class _Run:
         self.position.update_of_epoch = 0
         self.states = [None] * self.config.accumulate
 
-    def _update(self, number: int, n_updates: int) -> bool:
+    def update(self, number: int, n_updates: int) -> bool:
         """One update of the weights; False where the loss or the gradient is no number, or has run away."""
         config, position = self.config, self.position
         parts = self.batches.parts(position.update_of_epoch)
@@ -229,8 +238,7 @@ class _Run:
         for top, targets in ((forward, part.forward_targets), (backward, part.backward_targets)):
             scored = np.flatnonzero(targets != UNSCORED)
             hidden.append(top.flatten(0, 1)[torch.from_numpy(scored).to(self.device)])
-            types = targets.reshape(-1)[scored]
-            wanted.append(torch.from_numpy(np.where(types < len(self.vocabulary), types, UNKNOWN)))
+            wanted.append(torch.from_numpy(self.softmax_rows[targets.reshape(-1)[scored]]))
         softmax, targets_ = self.bilm.softmax, torch.cat(wanted).to(self.device)
         assert softmax is not None
         if samples is not None:
@@ -322,10 +330,8 @@ class _Run:
         """Starts, or goes on from the newest checkpoint. Raises `OutputError` where the folder is not empty."""
         if self.processes.first:
             self.folder.mkdir(parents=True, exist_ok=True)
-        if not resume and any(self.folder.iterdir()) and self.processes.first:
-            raise OutputError(
-                f"{self.folder} is not empty: it may hold a run; pass --resume to go on with it, or give another folder"
-            )
+        if not resume and self.processes.first:
+            refuse_used(self.folder)
         self.processes.wait()
         if not self._restore():
             self._save()
@@ -416,11 +422,12 @@ class _Run:
     def _finish(self) -> TrainReport:
         """The exact perplexity of the whole held-out part by the best network, into its card and the log."""
         losses = None
+        self._save()
         if self.processes.first:
             if self.position.best is None:
                 self._validate()
             best = open_model(self.folder)
-            whole = HeldOut.of(self.corpus.heldout, self.corpus.heldout.n_words)
+            whole = HeldOut.of(self.corpus.heldout, self.softmax_rows, self.corpus.heldout.n_words)
             losses = whole.losses(best.bilm.to(self.device), self.rows, lanes=1)
             self.bilm = best.bilm
             self.writer.model(self._model(f"held-out text, {losses.targets:,} targets", losses))
@@ -434,6 +441,26 @@ class _Run:
         return TrainReport(
             position.update, position.targets, position.seconds, losses, stopped, position.rollbacks
         )
+
+
+def refuse_used(folder: Path) -> None:
+    """Raises `OutputError` where a folder holds anything but a corpus: no run is ever written over."""
+    others = sorted(entry.name for entry in folder.iterdir() if entry.name != CORPUS) if folder.is_dir() else []
+    if others:
+        raise OutputError(
+            f"{folder} is not empty (it holds {others[0]!r}): pass --resume to go on with the run that is there, or "
+            "give another folder"
+        )
+
+
+def _softmax_rows(corpus: Corpus, vocabulary: Vocabulary, start: Model | None) -> npt.NDArray[np.int64]:
+    """The softmax row that scores each word type; that of <UNK> for types outside the vocabulary. *Shape:* (n_types,)."""
+    if start is None:
+        types = np.arange(len(corpus), dtype=np.int64)
+        return np.where(types < len(vocabulary), types, UNKNOWN)
+    rows = vocabulary.ids(corpus.words).astype(np.int64)
+    rows[[START, END]] = vocabulary.id(SENTENCE_START), vocabulary.id(SENTENCE_END)
+    return rows
 
 
 def _below(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from polyseme.cli import options as opt
-from polyseme.cli.output import STOPPED, Meter, counted, emit, quoted, say, say_error, size, table, warn
+from polyseme.cli.output import STOPPED, Meter, again, counted, emit, quoted, say, say_error, size, table, warn
 from polyseme.errors import DecodeError, MissingExtraError, OptionError, OutputError
 
 if TYPE_CHECKING:
@@ -125,10 +125,10 @@ def _run(
             )
     except DecodeError as error:
         # The reader knows the option that is missing; only here is the rest of the command known.
-        raise DecodeError(str(error).replace("Run again with: --", f"Run again with: {_again()} --")) from error
+        raise DecodeError(str(error).replace("Run again with: --", f"Run again with: {again()} --")) from error
     except KeyboardInterrupt:
         partial = Path(f"{out}.partial")
-        kept = f"what was finished is kept in {partial}; go on with:\n  {_again('--resume')}"
+        kept = f"what was finished is kept in {partial}; go on with:\n  {again('--resume')}"
         say_error("stopped; " + (kept if partial.is_dir() else "nothing was written."))
         raise typer.Exit(STOPPED) from None
 
@@ -168,11 +168,6 @@ class _Teller:
                 f"about {expected:,} words; {self.out} will take about {size(progress.output_bytes_expected)}"
             )
         self.meter.update(progress.tokens, progress.tokens_expected, "words")
-
-
-def _again(*more: str) -> str:
-    """The command line of this run, to be pasted back."""
-    return quoted(["polyseme", *(word for word in sys.argv[1:] if word not in more), *more])
 
 
 def _tell(report: FileReport, options: FileOptions, *, json: bool) -> None:

@@ -133,6 +133,11 @@ def quoted(words: Sequence[str]) -> str:
     return join(words)
 
 
+def again(*more: str) -> str:
+    """The command line of this run, to be pasted back, with other options after it."""
+    return quoted(["polyseme", *(word for word in sys.argv[1:] if word not in more), *more])
+
+
 def table(rows: Sequence[tuple[str, str]]) -> str:
     """Two aligned columns; later lines of a value stand under its first."""
     width = max(len(name) for name, _ in rows)
@@ -165,15 +170,16 @@ class Meter:
         meter.update(done=100, total=1000, unit="tokens")
     """
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        self._clock = clock
+    def __init__(self, clock: Callable[[], float] = time.monotonic, *, quiet: bool = False) -> None:
+        """`quiet`: says nothing, in all but one of several processes."""
+        self._clock, self._quiet = clock, quiet
         self._bar: Progress | None = None
         self._task: TaskID | None = None
         self._first: tuple[float, int] | None = None  # when the first update came, and how much was done by then
         self._last_line = float("-inf")
 
     def __enter__(self) -> Meter:
-        if sys.stderr.isatty():
+        if sys.stderr.isatty() and not self._quiet:
             self._bar = _bar()
             self._task = self._bar.add_task("", total=None, detail="")
             self._bar.start()
@@ -189,7 +195,7 @@ class Meter:
         """A new stage, whose length is not known."""
         if self._bar is not None and self._task is not None:
             self._bar.reset(self._task, total=None, description=text, detail="")
-        else:
+        elif not self._quiet:
             _echo(f"{text} ...", err=True)
         self._first, self._last_line = None, float("-inf")
 
@@ -197,7 +203,7 @@ class Meter:
         """A line that stays, above the bar if there is one."""
         if self._bar is not None:
             self._bar.console.print(text, markup=False, highlight=False)
-        else:
+        elif not self._quiet:
             _echo(text, err=True)
 
     def update(self, done: int, total: int, unit: str) -> None:
@@ -210,7 +216,7 @@ class Meter:
         detail = f"{rate:,.0f} {unit}/s" if rate else ""
         if self._bar is not None and self._task is not None:
             self._bar.update(self._task, completed=done, total=max(total, done) or None, detail=detail)
-        elif done and now - self._last_line >= SECONDS_BETWEEN_LINES:
+        elif done and now - self._last_line >= SECONDS_BETWEEN_LINES and not self._quiet:
             self._last_line = now
             _echo(_line(done, total, unit, rate, detail), err=True)
 
@@ -222,11 +228,12 @@ def _line(done: int, total: int, unit: str, rate: float, detail: str) -> str:
     if detail:
         parts.append(detail)
     if rate and total > done:
-        parts.append(f"about {_duration((total - done) / rate)} left")
+        parts.append(f"about {duration((total - done) / rate)} left")
     return ", ".join(parts)
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
+    """3,725 -> 1:02:05."""
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

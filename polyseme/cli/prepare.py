@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from polyseme.cli import options as opt
-from polyseme.cli.embed import _again
-from polyseme.cli.output import STOPPED, Meter, counted, emit, quoted, say, say_error, size, table, warn
+from polyseme.cli.output import STOPPED, Meter, again, counted, emit, quoted, say, say_error, size, table, warn
 from polyseme.errors import DecodeError
 
 if TYPE_CHECKING:
@@ -78,10 +77,10 @@ def _run(text: list[str], out: str, options: PrepareOptions, heldout_text: list[
             return prepare(text, out, options, heldout_texts=heldout_text, progress=_Teller(meter), **more)
     except DecodeError as error:
         # The reader knows the option that is missing; only here is the rest of the command known.
-        raise DecodeError(str(error).replace("Run again with: --", f"Run again with: {_again()} --")) from error
+        raise DecodeError(str(error).replace("Run again with: --", f"Run again with: {again()} --")) from error
     except KeyboardInterrupt:
         partial = Path(f"{out}.partial")
-        kept = f"what was finished is kept in {partial}; go on with:\n  {_again('--resume')}"
+        kept = f"what was finished is kept in {partial}; go on with:\n  {again('--resume')}"
         say_error("stopped; " + (kept if partial.is_dir() else "nothing was written."))
         raise typer.Exit(STOPPED) from None
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -12,9 +13,11 @@ from polyseme.bilm import BiLM
 from polyseme.errors import InputError
 from polyseme.lm.losses import LossSums, evaluate_ids
 from polyseme.text.shards import Corpus, Part
-from polyseme.text.streams import UNKNOWN, Stream
+from polyseme.text.streams import Stream
 from polyseme.training.batches import sentences
 from polyseme.training.network import TypeRows, read_window
+
+IntArray = npt.NDArray[np.int64]
 
 LANES = 8  # of a validation; the final report reads in one
 ENCODED_AT_ONCE = 4096
@@ -22,13 +25,17 @@ ENCODED_AT_ONCE = 4096
 
 @dataclass(frozen=True)
 class HeldOut:
-    """Held-out text with its own short list of types. `types`: (n,) their ids in the corpus, boundaries first."""
+    """Held-out text with its own short list of types.
+
+    `types`: (n,) their ids in the corpus, boundaries first. `targets`: (n,) the softmax row that scores each.
+    """
 
     part: Part
-    types: np.ndarray[tuple[int], np.dtype[np.int64]]
+    types: IntArray
+    targets: IntArray
 
     @classmethod
-    def of(cls, part: Part, words: int) -> HeldOut:
+    def of(cls, part: Part, softmax_rows: IntArray, words: int) -> HeldOut:
         """The sentences that begin within the first `words` words. Raises `InputError` where there are none."""
         if not part.n_sentences:
             raise InputError("the corpus has no held-out text, so nothing says how well a model does; prepare it again")
@@ -37,27 +44,23 @@ class HeldOut:
         seen = np.unique(part.ids[: starts[-1]])
         types = np.concatenate([[0, 1], seen[seen > 1]]).astype(np.int64)
         ids = np.searchsorted(types, part.ids[: starts[-1]]).astype(np.uint32)
-        return cls(Part(ids, starts), types)
+        return cls(Part(ids, starts), types, softmax_rows[types])
 
     @torch.no_grad()
     def losses(self, bilm: BiLM, rows: TypeRows, lanes: int = LANES) -> LossSums:
         """Exact losses of both directions, over the whole vocabulary of the softmax, in float32."""
-        assert bilm.softmax is not None
-        n_words = bilm.config.softmax_size
-        targets = np.where(self.types < n_words, self.types, UNKNOWN)
         training = bilm.training
         bilm.eval()
         try:
             vectors = encode_all(bilm, rows, self.types)
             carry = bilm.config.layers == "lstm"
-            return evaluate_ids(
-                bilm, vectors, self.part.ids, self.part.starts, targets, lanes=min(lanes, self.part.n_sentences) if carry else 1
-            )
+            lanes = min(lanes, self.part.n_sentences) if carry else 1
+            return evaluate_ids(bilm, vectors, self.part.ids, self.part.starts, self.targets, lanes=lanes)
         finally:
             bilm.train(training)
 
 
-def encode_all(bilm: BiLM, rows: TypeRows, types: np.ndarray[tuple[int], np.dtype[np.int64]]) -> Tensor:
+def encode_all(bilm: BiLM, rows: TypeRows, types: IntArray) -> Tensor:
     """x of many types, a few thousand at a time. *Shape:* (n,) -> (n, P)."""
     device = next(bilm.parameters()).device
     found = [
@@ -104,7 +107,7 @@ def nearest_contexts(bilm: BiLM, rows: TypeRows, corpus: Corpus, n_words: int = 
     return [_around(corpus, ids, int(places[i]), pieces[i], around) for i in pair]
 
 
-def _around(corpus: Corpus, ids: np.ndarray[tuple[int], np.dtype[np.int64]], place: int, piece: np.ndarray[tuple[int], np.dtype[np.int64]], around: int) -> str:  # fmt: skip
+def _around(corpus: Corpus, ids: IntArray, place: int, piece: IntArray, around: int) -> str:  # fmt: skip
     begin, end = max(int(piece[0]), place - around), min(int(piece[1]), place + around + 1)
     return " ".join(f"[{corpus.word(int(ids[i]))}]" if i == place else corpus.word(int(ids[i])) for i in range(begin, end))
 

@@ -1,0 +1,144 @@
+"""What a run will cost, before it begins: parameters, memory, updates, and the time by a short trial on the real text.
+
+`--hours` turns the question round: which preset, how many epochs, for the hours there are?
+"""
+
+from __future__ import annotations
+
+import math
+import tempfile
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+
+from polyseme.bilm import BiLM, BiLMConfig
+from polyseme.text.shards import Corpus
+from polyseme.train import Run
+from polyseme.training.config import TrainConfig
+
+# ELMoForManyLangs trained on 20 M words a language; with that much a German model stood behind a newer one by a point
+# of NER F1 and more (delft#155). Less text than this makes a weak model, however long it trains.
+ENOUGH_WORDS = 20_000_000
+TRIAL_SECONDS = 10.0
+MOST_EPOCHS = 40
+BY_RISING_SIZE = ("tiny", "small", "medium", "original")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """`memory`: bytes, about. `targets`: of one epoch, a direction. `seconds`: of the whole run, by the trial's speed."""
+
+    preset: str
+    parameters: int
+    softmax_parameters: int
+    vocabulary: int
+    unknown_share: float
+    memory: int
+    words: int
+    targets: int
+    epochs: int
+    updates: int
+    samples: int
+    targets_per_second: float
+    seconds: float
+
+    @property
+    def small_text(self) -> str | None:
+        """What to expect of little text; None where there is enough."""
+        if self.words >= ENOUGH_WORDS:
+            return None
+        return (
+            f"{self.words:,} words are little to train a language model from nothing (from {ENOUGH_WORDS:,} on, vectors "
+            "become good): `polyseme adapt` moves a trained model to this text, and static vectors (word2vec, GloVe) "
+            "learn from less"
+        )
+
+
+def plan(
+    corpus: Corpus, preset: str, sizes: BiLMConfig, config: TrainConfig, vocabulary: int, device: str = "cpu"
+) -> Plan:
+    """Counts what can be counted, and times a few updates of a scratch network for the rest."""
+    with tempfile.TemporaryDirectory() as scratch:
+        run = Run(corpus, Path(scratch), sizes, config, vocabulary=vocabulary, device=device)
+        speed = _speed(run)
+        updates = run.batches.start_epoch(0) * config.epochs
+        targets = corpus.train.n_targets
+        parameters, of_softmax = count_parameters(run.architecture)
+        return Plan(
+            preset=preset,
+            parameters=parameters,
+            softmax_parameters=of_softmax,
+            vocabulary=len(run.vocabulary),
+            unknown_share=corpus.unknown_share(len(run.vocabulary)),
+            memory=_memory(run.architecture, config, parameters),
+            words=corpus.train.n_words,
+            targets=targets,
+            epochs=config.epochs,
+            updates=updates,
+            samples=run.n_samples,
+            targets_per_second=speed,
+            seconds=targets * config.epochs / speed,
+        )
+
+
+def plan_hours(
+    corpus: Corpus, hours: float, sizes: dict[str, BiLMConfig], config: TrainConfig, vocabulary: int, device: str
+) -> Plan:
+    """The largest preset that reads the text often enough in `hours`, and as many epochs as then fit.
+
+    Small text is worth more epochs than large text, and a large network more text: a preset is taken if it can read
+    100 M words in all, or ten epochs where the text is smaller than 10 M words.
+    """
+    chosen = None
+    for preset in BY_RISING_SIZE:
+        found = plan(corpus, preset, sizes[preset], replace(config, epochs=1), vocabulary, device)
+        epochs = math.floor(hours * 3600 / found.seconds)
+        if chosen is not None and epochs < wanted_epochs(corpus.train.n_words):
+            break
+        epochs = max(1, min(MOST_EPOCHS, epochs))
+        chosen = replace(
+            found, epochs=epochs, updates=found.updates * epochs, seconds=found.seconds * epochs
+        )
+        if epochs == 1 and found.seconds > hours * 3600:
+            break
+    assert chosen is not None
+    return chosen
+
+
+def wanted_epochs(words: int) -> int:
+    """How often a text of so many words should be read at least."""
+    return max(1, min(10, math.ceil(100_000_000 / max(1, words))))
+
+
+def count_parameters(architecture: BiLMConfig) -> tuple[int, int]:
+    """Of the whole network, and of its softmax alone."""
+    with torch.device("meta"):
+        bilm = BiLM(architecture)
+    softmax = sum(p.numel() for p in bilm.softmax.parameters()) if bilm.softmax is not None else 0
+    return sum(p.numel() for p in bilm.parameters()), softmax
+
+
+def _speed(run: Run) -> float:
+    """Targets a second, of updates after the first two."""
+    for warm in range(2):
+        run.update(warm, 1_000_000)
+    began, done, number = time.monotonic(), run.position.targets, 2
+    while time.monotonic() - began < TRIAL_SECONDS or number < 4:
+        run.position.update_of_epoch = number % max(1, run.batches.start_epoch(0))
+        run.update(number, 1_000_000)
+        number += 1
+    return max(1.0, run.position.targets - done) / (time.monotonic() - began)
+
+
+def _memory(architecture: BiLMConfig, config: TrainConfig, parameters: int) -> int:
+    """Weights, gradients and the optimiser's two moments; what layers keep for their way back; a block of scores."""
+    tokens = config.lanes * config.steps // config.accumulate
+    if architecture.transformer is not None:
+        kept = architecture.n_layers * (12 * architecture.projection_size + 3 * architecture.transformer.inner_size)
+    else:
+        kept = architecture.n_layers * (7 * architecture.cell_size + 4 * architecture.projection_size)
+    filters = architecture.char_cnn.n_filters if architecture.char_cnn else 0
+    activations = 2 * tokens * kept + tokens * filters * 40
+    return 4 * (4 * parameters + activations) + (400 << 20)
