@@ -17,10 +17,8 @@ Legend: `N` targets, `V` words, `S` samples, `P` projection width.
 from __future__ import annotations
 
 import math
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
-import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 from torch.autograd import Function
@@ -42,26 +40,35 @@ class Loss(NamedTuple):
 class Samples(NamedTuple):
     """Words drawn for one batch. `words`: (S,), distinct, rising. `tries`: draws that it took to find them."""
 
-    words: npt.NDArray[np.int64]
+    words: Tensor
     tries: int
+
+
+class Uniform(Protocol):
+    """What draws; a `numpy.random.Generator` is one."""
+
+    def random(self, size: int, /) -> Any:
+        """An array of `size` numbers of float64, uniform in [0, 1)."""
 
 
 def full_softmax(softmax: Softmax, hidden: Tensor, targets: Tensor, dtype: torch.dtype = torch.float32) -> Loss:
     """Against the whole vocabulary. `dtype`: of the products' factors. *Shape:* (N, P), (N,) below V."""
-    return Loss(*_FullSoftmax.apply(hidden, softmax.weight, softmax.bias, targets, dtype))
+    found = _FullSoftmax.apply(hidden, softmax.weight, softmax.bias, targets, dtype)  # type: ignore[no-untyped-call]
+    return Loss(*found)
 
 
 def sampled_softmax(
     softmax: Softmax, hidden: Tensor, targets: Tensor, samples: Samples, dtype: torch.dtype = torch.float32
 ) -> Loss:
     """Against `samples`; the gradients of the weight and the bias are sparse. *Shape:* (N, P), (N,) below V."""
-    words = torch.from_numpy(samples.words).to(hidden.device)
+    words = samples.words.to(hidden.device)
     n_words = softmax.bias.numel()
-    log_counts = log_expected_counts(torch.cat([words, targets]), n_words, samples.tries)
-    return Loss(*_SampledSoftmax.apply(hidden, softmax.weight, softmax.bias, targets, words, log_counts, dtype))
+    log_counts = log_expected_counts(torch.cat([words, targets]), n_words, samples.tries).to(hidden.dtype)
+    everything = (hidden, softmax.weight, softmax.bias, targets, words, log_counts, dtype)
+    return Loss(*_SampledSoftmax.apply(*everything))  # type: ignore[no-untyped-call]
 
 
-def draw_samples(n_words: int, n_samples: int, generator: np.random.Generator) -> Samples:
+def draw_samples(n_words: int, n_samples: int, generator: Uniform) -> Samples:
     """`n_samples` distinct words of a vocabulary sorted by falling count.
 
     Word k is drawn with probability log((k + 2) / (k + 1)) / log(V + 1), again and again until there are enough
@@ -70,22 +77,23 @@ def draw_samples(n_words: int, n_samples: int, generator: np.random.Generator) -
     """
     if not 1 <= n_samples <= n_words // 2:
         raise OptionError(f"of {n_words} words, 1 to {n_words // 2} can be sampled, asked for: {n_samples}")
-    drawn = np.empty(0, dtype=np.int64)
+    drawn = torch.empty(0, dtype=torch.int64)
     while True:
-        uniform = generator.random(2 * n_samples)
-        fresh = np.expm1(uniform * math.log(n_words + 1)).astype(np.int64)
-        drawn = np.concatenate([drawn, np.minimum(fresh, n_words - 1)])
-        words, first = np.unique(drawn, return_index=True)
-        if len(words) >= n_samples:
-            kept = np.argsort(first)[:n_samples]
-            return Samples(np.sort(words[kept]), int(first[kept[-1]]) + 1)
+        uniform = torch.as_tensor(generator.random(2 * n_samples), dtype=torch.float64)
+        fresh = torch.expm1(uniform * math.log(n_words + 1)).long().clamp_(max=n_words - 1)
+        drawn = torch.cat([drawn, fresh])
+        words, places = torch.sort(drawn, stable=True)
+        first = places[torch.cat([words.new_ones(1, dtype=torch.bool), words[1:] != words[:-1]])]
+        if len(first) >= n_samples:
+            kept = first.sort().values[:n_samples]  # where each word was first drawn
+            return Samples(drawn[kept].sort().values, int(kept[-1]) + 1)
 
 
 def log_expected_counts(words: Tensor, n_words: int, tries: int) -> Tensor:
-    """log of the chance that `tries` draws meet each word: log(1 - (1 - p)^tries). *Shape:* (n,) -> (n,) float32."""
+    """log of the chance that `tries` draws meet each word: log(1 - (1 - p)^tries). *Shape:* (n,) -> (n,) float64."""
     ranks = words.double()
     p = torch.log1p(1 / (ranks + 1)) / math.log(n_words + 1)
-    return torch.log(-torch.expm1(tries * torch.log1p(-p))).float()
+    return torch.log(-torch.expm1(tries * torch.log1p(-p)))
 
 
 class _FullSoftmax(Function):

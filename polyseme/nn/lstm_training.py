@@ -1,8 +1,8 @@
-"""The training form of the clipped, projected LSTM: back-propagation through time written out, both directions at once.
+"""The training form of the clipped, projected LSTM: back-propagation written out, both directions at once.
 
-`lstm.py` holds the plain form, whose gradients autograd derives step by step. Here one product a layer serves the inputs
-of all steps, one product a weight serves its gradient, and the two directions, which share nothing inside a layer, run
-side by side on a thread each. Values and gradients are the same (tests/nn/test_lstm_training.py).
+`lstm.py` holds the plain form, whose gradients autograd derives step by step. Here one product a layer serves the
+inputs of all steps, one product a weight serves its gradient, and the two directions, which share nothing inside a
+layer, run side by side on a thread each. Values and gradients are the same (tests/nn/test_lstm_training.py).
 
 Time runs along the first axis, so that every step is one block of memory. Each gradient below is the derivative of
 
@@ -18,7 +18,6 @@ Legend: `T` time steps, `B` lanes, `I` input size, `H` cells, `P` projection wid
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
 import torch
@@ -27,6 +26,9 @@ from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
 from polyseme.nn.lstm import LSTMLayer
+from polyseme.nn.workers import Workers
+
+Clips = tuple[float | None, float | None]
 
 
 class Weights(NamedTuple):
@@ -36,7 +38,7 @@ class Weights(NamedTuple):
     state: Tensor
     bias: Tensor
     projection: Tensor
-    clips: tuple[float | None, float | None]
+    clips: Clips
     dtype: torch.dtype  # of the products' factors; sums, cells and gradients of weights stay float32
 
     @classmethod
@@ -82,7 +84,7 @@ def run_layers(
         w if mask is None else w._replace(state=w.state * mask) for w, mask in zip(weights, state_masks, strict=False)
     ]
     flat = [t for x, h, c, w in zip(inputs, hiddens, cells, weights, strict=True) for t in (x, h, c, *w.tensors)]
-    results = _Layers.apply(tuple((w.clips, w.dtype) for w in weights), *flat)
+    results = _Layers.apply(tuple((w.clips, w.dtype) for w in weights), *flat)  # type: ignore[no-untyped-call]
     return [(results[2 * d], results[2 * d][-1], results[2 * d + 1]) for d in range(len(layers))]
 
 
@@ -90,18 +92,15 @@ class _Layers(Function):
     """One layer of one or two directions, with its own backward pass."""
 
     @staticmethod
-    def forward(ctx: Any, options: tuple[Any, ...], *flat: Tensor) -> tuple[Tensor, ...]:
+    def forward(ctx: Any, options: tuple[tuple[Clips, torch.dtype], ...], *flat: Tensor) -> tuple[Tensor, ...]:
         """`flat` holds x, hidden, cell and four weights a direction; gives outputs and last cell a direction."""
-        runs = [(flat[7 * d : 7 * d + 3], Weights(*flat[7 * d + 3 : 7 * d + 7], *options[d])) for d in range(len(options))]
-        tapes = _side_by_side(lambda run: _forward(*run[0], run[1]), runs)
+        runs = [(*flat[7 * d : 7 * d + 3], _weights(flat, d, option)) for d, option in enumerate(options)]
+        tapes = _side_by_side(_forward, runs, flat[0].device)
         ctx.options = options
         ctx.save_for_backward(*flat, *(tensor for tape in tapes for tensor in tape))
-        results: list[Tensor] = []
-        for tape in tapes:
-            last = tape.cells[-1].clone()
-            ctx.mark_non_differentiable(last)
-            results += [tape.outputs, last]
-        return tuple(results)
+        lasts = [tape.cells[-1].clone() for tape in tapes]
+        ctx.mark_non_differentiable(*lasts)
+        return tuple(tensor for tape, last in zip(tapes, lasts, strict=True) for tensor in (tape.outputs, last))
 
     @staticmethod
     @once_differentiable
@@ -110,12 +109,18 @@ class _Layers(Function):
         saved, n = ctx.saved_tensors, len(ctx.options)
         runs = []
         for d in range(n):
-            weights = Weights(*saved[7 * d + 3 : 7 * d + 7], *ctx.options[d])
-            runs.append((Tape(*saved[7 * n + 6 * d : 7 * n + 6 * d + 6]), weights, grads[2 * d]))
+            tape = Tape(*saved[7 * n + 6 * d : 7 * n + 6 * d + 6])
+            runs.append((tape, _weights(saved, d, ctx.options[d]), grads[2 * d]))
         found: list[Tensor | None] = [None]
-        for x, *of_weights in _side_by_side(lambda run: _backward(*run), runs):
+        for x, *of_weights in _side_by_side(_backward, runs, grads[0].device):
             found += [x, None, None, *of_weights]
         return tuple(found)
+
+
+def _weights(flat: Sequence[Tensor], direction: int, options: tuple[Clips, torch.dtype]) -> Weights:
+    """The four weights of a direction, behind its x, hidden and cell."""
+    into, state, bias, projection = flat[7 * direction + 3 : 7 * direction + 7]
+    return Weights(into, state, bias, projection, *options)
 
 
 def _forward(x: Tensor, hidden: Tensor, cell: Tensor, weights: Weights) -> Tape:
@@ -202,26 +207,18 @@ def _backward(tape: Tape, weights: Weights, of_outputs: Tensor) -> tuple[Tensor,
 
 
 # Two threads for the process, made when the first layer needs them; each computes with one core.
-_pool: list[ThreadPoolExecutor] = []
+_pair: list[Workers] = []
 
 
-def _one_core() -> None:
-    torch.set_num_threads(1)
-
-
-def _side_by_side(task: Callable[[Any], Any], runs: list[Any]) -> list[Any]:
+def _side_by_side(task: Callable[..., Any], runs: list[tuple[Any, ...]], device: torch.device) -> list[Any]:
     """The task for each direction: on a thread each where the machine and the caller allow two, else in turn."""
-    on_cpu = runs[0][0][0].device.type == "cpu"
-    if len(runs) != 2 or not on_cpu or torch.get_num_threads() < 2:
-        return [task(run) for run in runs]
-    if not _pool:
-        before = torch.get_num_threads()
-        _pool.append(ThreadPoolExecutor(2, thread_name_prefix="polyseme-lstm", initializer=_one_core))
-        list(_pool[0].map(lambda _: None, range(2)))
-        torch.set_num_threads(before)
+    if len(runs) != 2 or device.type != "cpu" or torch.get_num_threads() < 2:
+        return [task(*run) for run in runs]
+    if not _pair:
+        _pair.append(Workers(2))
 
-    def quiet(run: Any) -> Any:
-        with torch.no_grad():
-            return task(run)
+    def quiet(run: tuple[Any, ...]) -> Any:
+        with torch.inference_mode(False), torch.no_grad():  # what a backward pass needs is no inference tensor
+            return task(*run)
 
-    return list(_pool[0].map(quiet, runs))
+    return _pair[0].map(quiet, runs)

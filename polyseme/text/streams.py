@@ -8,8 +8,8 @@ same order, each reversed:
 
 Both are cut into B *lanes* of whole sentences and then, at the same positions, into *windows* of T steps. Flipping a
 forward window instead would let a carried state see its own targets. What a position predicts is the next token of its
-stream; the boundary that follows a sentence's last one follows for certain and is never scored, so a sentence of n words
-has n + 1 targets in each direction.
+stream; the boundary that follows a sentence's last one follows for certain and is never scored, so a sentence of n
+words has n + 1 targets in each direction.
 
 Nothing is stored but the place: window k of a lane is computed from k alone, so a run can be resumed anywhere.
 
@@ -90,7 +90,9 @@ class Stream:
         last = place == length + 1
         forward, backward = self._tokens(first, length, place)
         next_forward, next_backward = self._tokens(first, length, np.minimum(place + 1, length + 1))
-        return Window(forward, backward, np.where(last, UNSCORED, next_forward), np.where(last, UNSCORED, next_backward))
+        return Window(
+            forward, backward, np.where(last, UNSCORED, next_forward), np.where(last, UNSCORED, next_backward)
+        )
 
     def _tokens(self, first: Ids, length: Ids, place: Ids) -> tuple[Ids, Ids]:
         """The tokens at `place` of sentences in both streams."""
@@ -120,17 +122,20 @@ class Lanes:
 
     @classmethod
     def cut(cls, stream: Stream, lanes: int, first: int = 0) -> Lanes:
-        """`lanes` lanes at most: no more than there are sentences. Raises `OptionError` below one."""
+        """As many lanes as asked for, or one a sentence where there are fewer. Raises `OptionError` below one."""
         if lanes < 1:
             raise OptionError(f"a batch needs at least one lane, was: {lanes}")
         if not 0 <= first < stream.n_sentences:
             raise OptionError(f"the first sentence must be 0 to {stream.n_sentences - 1}, was: {first}")
         total, shift = stream.n_positions, stream.position_of(first)
-        wished = np.arange(lanes, dtype=np.int64) * total // lanes
-        at = stream.sentence_at((wished + shift) % total)
+        lanes = min(lanes, stream.n_sentences)
+        number = np.arange(lanes, dtype=np.int64)
+        # Sentences from `first` on. A lane begins with the sentence that lies where it should begin; a sentence so long
+        # that several lanes should begin in it begins one, and the others begin with those behind it.
+        wished = (stream.sentence_at((number * total // lanes + shift) % total) - first) % stream.n_sentences
+        apart = np.maximum.accumulate(wished - number) + number
+        at = (np.minimum(apart, stream.n_sentences - lanes + number) + first) % stream.n_sentences
         begins = (stream.starts[at] + 2 * at - shift) % total
-        begins[0] = 0
-        begins = np.unique(begins)
         return cls(stream, first, begins, np.diff(begins, append=total))
 
     @property

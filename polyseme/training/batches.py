@@ -51,9 +51,10 @@ class LaneBatches:
         """The sentence that begins the first lane is a matter of the seed and the epoch."""
         first = int(np.random.default_rng([self.config.seed, epoch]).integers(self.stream.n_sentences)) if epoch else 0
         self.lanes = Lanes.cut(self.stream, self.config.lanes, first)
-        cuts = np.linspace(0, self.lanes.count, self.processes.world * self.config.accumulate + 1).astype(int)
+        parts = self.processes.world * self.config.accumulate
+        cuts = [self.lanes.count * part // parts for part in range(parts + 1)]
         begin = self.processes.rank * self.config.accumulate
-        self.slices = [slice(int(cuts[at]), int(cuts[at + 1])) for at in range(begin, begin + self.config.accumulate)]
+        self.slices = [slice(cuts[at], cuts[at + 1]) for at in range(begin, begin + self.config.accumulate)]
         return self.lanes.n_windows(self.config.steps)
 
     def parts(self, update: int) -> Sequence[Window]:

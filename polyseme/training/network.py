@@ -10,6 +10,7 @@ Legend: `T` steps, `B` lanes, `L` layers, `P` projection width, `H` cells, `n` d
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import cast
 
 import numpy as np
 import numpy.typing as npt
@@ -18,7 +19,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from polyseme.bilm import BiLM, TokenEncoder
-from polyseme.nn.lstm import LSTMStack, LSTMState
+from polyseme.errors import UnsupportedModelError
+from polyseme.nn.lstm import LSTMLayer, LSTMStack, LSTMState
 from polyseme.nn.lstm_training import run_layers
 from polyseme.text.streams import Window
 
@@ -53,12 +55,17 @@ class TypeRows:
     def encode(
         self, encoder: TokenEncoder, types: npt.NDArray[np.int64], device: torch.device, dtype: torch.dtype
     ) -> Tensor:
-        """x of each type. *Shape:* (n,) -> (n, P)."""
+        """x of each type. Raises `UnsupportedModelError` for a table of words. *Shape:* (n,) -> (n, P)."""
+        cnn = encoder.char_cnn
+        if cnn is None or encoder.words is not None:
+            raise UnsupportedModelError(
+                "this model looks words up in a table; only one that reads characters alone can be trained: start from "
+                "another model, or from a preset"
+            )
         rows = np.asarray(self.rows[types], dtype=np.int32)
         lengths = (rows != self.padding).sum(axis=1)
         order = np.argsort(lengths, kind="stable")
-        assert encoder.char_cnn is not None
-        widest = max(width for width, _ in encoder.char_cnn.config.filters)
+        widest = max(width for width, _ in cnn.config.filters)
         filtered = []
         for group in np.array_split(order, LENGTH_GROUPS):
             if len(group):
@@ -66,11 +73,12 @@ class TypeRows:
                 end = min(rows.shape[1], int(lengths[group[-1]]) + widest)
                 characters = torch.from_numpy(rows[group, :end]).to(device, non_blocking=True)
                 # In float32 always: torch's bfloat16 convolutions take a hundred times as long backward on some CPUs.
-                filtered.append(encoder.char_cnn.convolve(encoder.char_cnn.table(characters)))
+                filtered.append(cnn.convolve(cnn.table(characters)))
         place = np.empty(len(order), dtype=np.int64)
         place[order] = np.arange(len(order))
         with torch.autocast(device.type, dtype=torch.bfloat16, enabled=dtype == torch.bfloat16):
-            vectors = encoder.char_cnn.after_convolutions(torch.cat(filtered).to(dtype))
+            vectors = cnn.after_convolutions(torch.cat(filtered).to(dtype))
+            vectors = vectors if encoder.projection is None else encoder.projection(vectors)
         return vectors.to(filtered[0].dtype)[torch.from_numpy(place).to(device)]
 
 
@@ -123,7 +131,7 @@ def _read_lstms(
     inputs = [x[0], x[1]]
     after: tuple[list[tuple[Tensor, Tensor]], ...] = ([], [])
     for index in range(bilm.config.n_layers):
-        layers = [stack.layers[index] for stack in stacks]
+        layers = [cast(LSTMLayer, stack.layers[index]) for stack in stacks]
         masks = [
             F.dropout(torch.ones_like(layer.state_weight), dropout.state_weights)
             if dropout.state_weights and training

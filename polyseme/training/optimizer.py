@@ -26,7 +26,9 @@ class Optimizer:
         self.parts: list[torch.optim.Optimizer]
         if config.optimizer == "adagrad":
             start = config.initial_accumulator
-            self.parts = [torch.optim.Adagrad(params, initial_accumulator_value=start) for params in (others, rows) if params]
+            self.parts = [
+                torch.optim.Adagrad(params, initial_accumulator_value=start) for params in (others, rows) if params
+            ]
         else:
             # Weight decay is for matrices: biases, norms and gates have no size to lose.
             groups = [

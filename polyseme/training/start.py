@@ -15,8 +15,9 @@ CARRY_BIAS = 2.0
 
 
 def new_bilm(config: BiLMConfig, seed: int) -> BiLM:
-    """Weights drawn from `seed` (bilm-tf `bilm/training.py`): characters U(-1, 1), filters U(-0.05, 0.05), highway
-    and projections N(0, 1 / fan-in), biases 0, highway gates open. The other layers start as their modules say.
+    """Weights drawn from `seed` (bilm-tf `bilm/training.py`): characters U(-1, 1), filters U(-0.05, 0.05), or
+    N(0, 1 / fan-in) before a tanh, highway, projections and softmax N(0, 1 / fan-in), biases 0, highway gates open. The
+    other layers start as their modules say.
     """
     with torch.random.fork_rng():
         torch.manual_seed(seed)
@@ -34,7 +35,10 @@ def _start_characters(network: CharCNN) -> None:
     network.table.weight[0] = 0.0
     for convolution in network.convolutions:
         assert isinstance(convolution, nn.Conv1d)
-        nn.init.uniform_(convolution.weight, -0.05, 0.05)
+        if network.config.activation == "tanh":
+            nn.init.normal_(convolution.weight, std=convolution.weight[0].numel() ** -0.5)
+        else:
+            nn.init.uniform_(convolution.weight, -0.05, 0.05)
         assert convolution.bias is not None
         nn.init.zeros_(convolution.bias)
     linears = [layer.linear for layer in network.highways]
@@ -43,10 +47,8 @@ def _start_characters(network: CharCNN) -> None:
         assert isinstance(linear, nn.Linear)
         nn.init.normal_(linear.weight, std=linear.in_features**-0.5)
         nn.init.zeros_(linear.bias)
-    for layer in network.highways:
-        bias = layer.linear.bias
-        assert isinstance(bias, nn.Parameter)
-        bias[bias.numel() // 2 :] = CARRY_BIAS
+        if linear is not network.projection:
+            linear.bias[linear.out_features // 2 :] = CARRY_BIAS
 
 
 def versions() -> dict[str, str]:
