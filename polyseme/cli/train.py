@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import sys
 from collections.abc import Callable
@@ -15,6 +14,7 @@ import typer
 
 from polyseme.cli import options as opt
 from polyseme.cli import train_options as top
+from polyseme.cli.machine import settle_in
 from polyseme.cli.output import STOPPED, Meter, again, counted, duration, emit, quoted, say, size, table, warn
 from polyseme.errors import OptionError
 
@@ -91,8 +91,7 @@ def train(
     exact perplexity of text that was held out. Ctrl-C saves; --resume goes on at the very batch. Several processes:
     torchrun --nproc-per-node N -m polyseme train ...
     """
-    # A thread that waits for another should sleep: on a machine that does other work too, spinning costs half the speed.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    settle_in()
     from polyseme.training.processes import joined
 
     prepare_values: dict[str, Any] = {
