@@ -1,0 +1,13 @@
+#!/usr/bin/env bash
+# Penn Treebank, a Transformer biLM: every sentence is read by itself. Usage: ptb-transformer.sh DATA OUT [more options]
+set -euo pipefail
+data=${1:?the folder of ptb.train.txt} out=${2:?a folder to write}
+shift 2
+source "$(dirname "${BASH_SOURCE[0]}")/language_model.sh"
+
+polyseme prepare "$(part ptb.train.txt)" -o "$out/corpus" --tokenized --heldout-text "$(part ptb.valid.txt)" --resume
+polyseme train "$out/corpus" -o "$out/model" --resume \
+  --preset transformer-small --epochs 14 --batch-size 32 --steps 35 \
+  --learning-rate 1e-3 --warm-up 1000 --dropout 0.25 --dropout-output 0.25 --precision bfloat16 --loss full \
+  --data "Penn Treebank, Mikolov's preparation" "$@"
+results ptb-transformer "$(part ptb.valid.txt)" "$(part ptb.test.txt)"

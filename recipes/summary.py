@@ -1,0 +1,44 @@
+"""The result file of a recipe: what was run, on what, and the exact perplexities. Usage: summary.py NAME OUT"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import sys
+from pathlib import Path
+
+import polyseme
+
+
+def processor() -> str:
+    """The name of the CPU, where the system tells it."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return platform.processor()
+    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.processor())
+
+
+def main(name: str, out: Path) -> None:
+    """Prints one JSON object."""
+    config = json.loads((out / "model" / "config.json").read_text(encoding="utf-8"))
+    log = [json.loads(line) for line in (out / "model" / "log.jsonl").read_text(encoding="utf-8").splitlines()]
+    end = [event for event in log if event["event"] == "end"][-1]
+    result = {
+        "recipe": name,
+        "command": config["card"]["recipe"],
+        "architecture": config["architecture"],
+        "dev": json.loads((out / "dev.json").read_text(encoding="utf-8")),
+        "test": json.loads((out / "test.json").read_text(encoding="utf-8")),
+        "updates": end["update"],
+        "training_seconds": end["seconds"],
+        "versions": {"polyseme": polyseme.__version__, **end["versions"], "python": platform.python_version()},
+        "machine": {"cpu": processor(), "cores": os.cpu_count(), "system": platform.platform()},
+    }
+    json.dump(result, sys.stdout, indent=1)
+    print()
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], Path(sys.argv[2]))

@@ -1,0 +1,15 @@
+#!/usr/bin/env bash
+# WikiText-2, an LSTM biLM with a character CNN. Usage: wikitext-2.sh DATA OUT [more options of polyseme train]
+set -euo pipefail
+data=${1:?the folder of wiki.train.tokens} out=${2:?a folder to write}
+shift 2
+source "$(dirname "${BASH_SOURCE[0]}")/language_model.sh"
+
+# The field counts the end of every line, of the empty ones too: 245,569 targets in the test set.
+polyseme prepare "$(part wiki.train.tokens)" -o "$out/corpus" --tokenized --empty-lines keep \
+  --heldout-text "$(part wiki.valid.tokens)" --resume
+polyseme train "$out/corpus" -o "$out/model" --resume \
+  --preset tiny --cells 600 --projection 200 --epochs 8 --batch-size 40 --steps 35 \
+  --learning-rate 3e-3 --warm-up 300 --dropout 0.2 --dropout-output 0.3 --precision bfloat16 --loss sampled \
+  --data "WikiText-2" "$@"
+results wikitext-2 "$(part wiki.valid.tokens)" "$(part wiki.test.tokens)" --empty-lines keep
