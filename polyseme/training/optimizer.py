@@ -44,7 +44,9 @@ class Optimizer:
         for part in self.parts:
             for group in part.param_groups:
                 group["lr"] = rate
-            part.step()
+            # Adagrad builds a sparse tensor without saying whether to check it, and torch warns of that.
+            with torch.sparse.check_sparse_tensor_invariants(False):
+                part.step()
             part.zero_grad(set_to_none=True)
 
     def forget_gradients(self) -> None:
