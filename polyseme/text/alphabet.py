@@ -80,7 +80,7 @@ def choose_characters(
         cut_share_bytes=as_bytes,
         cut_share_characters=as_characters,
         alphabet_size=max(0, len(chosen.alphabet) - len(MARKS)),
-        unknown_share=_unknown_share(chosen, word_counts),
+        unknown_share=unknown_share(chosen, word_counts),
         longest=max(cut, key=lambda word: (len(word), word), default=""),
     )
     return chosen, report
@@ -114,7 +114,8 @@ def _cut_share(characters: Characters, word_counts: Mapping[str, int], total: in
     return sum(count for word, count in word_counts.items() if characters.is_cut(word)) / total
 
 
-def _unknown_share(characters: Characters, word_counts: Mapping[str, int]) -> float:
+def unknown_share(characters: Characters, word_counts: Mapping[str, int]) -> float:
+    """The share (0..1) of running characters that a learned alphabet lacks; 0 for bytes."""
     if not characters.alphabet:
         return 0.0
     known = set(characters.alphabet)

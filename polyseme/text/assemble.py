@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from polyseme.errors import InputError
-from polyseme.text.alphabet import choose_characters
+from polyseme.text.alphabet import choose_characters, unknown_share
 from polyseme.text.blocks import BlockFile
 from polyseme.text.chars import Characters
 from polyseme.text.config import TextConfig
@@ -37,6 +37,7 @@ from polyseme.text.shards import (
     WordList,
     encode_rows,
     row_dtype,
+    special_rows,
 )  # fmt: skip
 from polyseme.text.vocab import SPECIAL
 
@@ -93,8 +94,17 @@ class Assembler:
         self.blocks, self.scratch, self.folder, self.told = blocks, scratch, folder, told
         self.files: dict[str, dict[str, Any]] = {}
 
-    def run(self, max_characters: int, kind: Literal["auto", "bytes", "learned"], vocab_size: int | None) -> Assembled:
-        """All files but the description. Raises `OSError`, and `InputError` where no words are left to train on."""
+    def run(
+        self,
+        max_characters: int,
+        kind: Literal["auto", "bytes", "learned"],
+        vocab_size: int | None,
+        given: Characters | None = None,
+    ) -> Assembled:
+        """All files but the description; `given`: an alphabet that is chosen already.
+
+        Raises `OSError`, and `InputError` where no words are left to train on.
+        """
         sentences, words, empty = self._sizes()
         if not words[0]:
             raise InputError("no words are left to train on; give more text, or a smaller --heldout")
@@ -107,7 +117,7 @@ class Assembler:
         order = np.argsort(-merged.counts, kind="stable")
         order = order[~np.isin(order, reserved)]
         counts = np.concatenate([np.zeros(len(SPECIAL), dtype=np.int64), merged.counts[order]])
-        characters, alphabet = self._characters(types, order, counts, max_characters, kind)
+        characters, alphabet = self._characters(types, order, counts, max_characters, kind, given)
         cut = self._write_types(types, order, counts, characters)
         n_seen = int(np.count_nonzero(counts))
         size = min(len(SPECIAL) + n_seen, MOST_WORDS if vocab_size is None else vocab_size)
@@ -137,12 +147,17 @@ class Assembler:
         counts: npt.NDArray[np.int64],
         max_characters: int,
         kind: Literal["auto", "bytes", "learned"],
+        given: Characters | None,
     ) -> tuple[Characters, str]:
         most = min(len(order), _TYPES_FOR_ALPHABET)
         ranked = counts[len(SPECIAL) :][:most].tolist()
         known = {types[line]: count for line, count in zip(order[:most].tolist(), ranked, strict=True) if count}
         if not known:
             raise InputError("no words are left to train on: the text spells <S>, </S> and <UNK> only")
+        if given is not None:
+            what = f"an alphabet of {len(given.alphabet)} characters" if given.alphabet else "UTF-8 bytes"
+            said = f"the model's own, {what}, {given.max_characters} a word"
+            return given, f"{said}; {unknown_share(given, known):.2%} of the characters are unknown to it"
         characters, report = choose_characters(known, max_characters, kind=kind)
         return characters, str(report)
 
@@ -162,7 +177,7 @@ class Assembler:
         ):
             totals.write(counts)
             words.write("".join(f"{word}\n" for word in SPECIAL).encode())
-            rows.write(encode_rows(characters, SPECIAL))
+            rows.write(special_rows(characters))
             for first in range(0, len(order), _TYPES_AT_ONCE):
                 some = [types[line] for line in order[first : first + _TYPES_AT_ONCE].tolist()]
                 words.write("".join(f"{word}\n" for word in some).encode("utf-8", "surrogatepass"))

@@ -110,17 +110,20 @@ def prepare(
     overwrite: bool = False,
     processes: int | None = None,
     progress: Callable[[Progress], None] | None = None,
+    characters: Characters | None = None,
 ) -> PrepareReport:
     """Prepares the text of `paths` as the corpus folder `out`.
 
     `heldout_texts`: files to hold out (a standard validation file); nothing of `paths` is then split off.
+    `characters`: those of a model that is to read the corpus, instead of what `options` say of them.
     `processes`: by default one a core; large text only. (A script of your own then needs `if __name__ == "__main__":`.)
     Raises what reading raises (`InputError`, `DecodeError`), `OptionError`, `OutputError` and `ResumeError`; finished
     blocks are kept for `resume`.
     """
     if processes is not None and processes < 1:
         raise OptionError(f"processes must be at least 1, was: {processes}")
-    run = _Run(paths, heldout_texts, Path(out), options or PrepareOptions(), processes or _cores(), progress)
+    options = options or PrepareOptions()
+    run = _Run(paths, heldout_texts, Path(out), options, processes or _cores(), progress, characters)
     return run.run(resume, overwrite)
 
 
@@ -135,10 +138,12 @@ class _Run:
         options: PrepareOptions,
         processes: int,
         progress: Callable[[Progress], None] | None,
+        characters: Characters | None,
     ) -> None:
         if not out.name:
             raise OptionError(f"the corpus needs a folder of its own, was: {str(out)!r}")
         self.out, self.options, self.processes, self.progress = out, options, processes, progress
+        self.characters = characters
         self.partial = out.with_name(out.name + ".partial")
         readers = [_reader(paths, options), *([_reader(heldout_texts, options)] if heldout_texts else [])]
         self.cutters = [
@@ -180,7 +185,7 @@ class _Run:
             shutil.rmtree(self.partial / name, ignore_errors=True)
             (self.partial / name).mkdir()
         assembler = Assembler(placed, self.partial / _SCRATCH, self.partial / _NEW, self._told)
-        return assembler.run(options.max_characters, options.characters, options.vocab_size)
+        return assembler.run(options.max_characters, options.characters, options.vocab_size, self.characters)
 
     def _cut(self, streams: Sequence[Iterator[Pieces]], recipe: Recipe) -> list[list[Path]]:
         """The files of the finished blocks, of the text and of what is held out."""
@@ -249,7 +254,8 @@ class _Run:
 
     def _source(self, keys: Sequence[str]) -> str:
         """A digest of text and options: what a finished corpus must have been made from."""
-        return hashlib.sha256(json.dumps([keys, asdict(self.options)], sort_keys=True).encode()).hexdigest()
+        made_from = [keys, asdict(self.options), *([asdict(self.characters)] if self.characters else [])]
+        return hashlib.sha256(json.dumps(made_from, sort_keys=True).encode()).hexdigest()
 
     @contextmanager
     def _disk_errors(self) -> Iterator[None]:
@@ -345,10 +351,14 @@ class _Run:
             language=recipe.language,
             language_given=not suggested,
         )
-        return PrepareReport(**{**asdict(found), "warnings": tuple(_warnings(found, reports, self.options))})
+        return PrepareReport(
+            **{**asdict(found), "warnings": tuple(_warnings(found, reports, self.options, self.characters))}
+        )
 
 
-def _warnings(found: PrepareReport, reports: Sequence[ReadReport], options: PrepareOptions) -> Iterator[str]:
+def _warnings(
+    found: PrepareReport, reports: Sequence[ReadReport], options: PrepareOptions, characters: Characters | None
+) -> Iterator[str]:
     """One sentence for everything that a user should know before training on the corpus."""
     for report in reports:
         yield from report.warnings()
@@ -359,8 +369,9 @@ def _warnings(found: PrepareReport, reports: Sequence[ReadReport], options: Prep
         )
     if found.cut_words > 0.05 * found.train_words:
         yield (
-            f"{found.cut_words / found.train_words:.0%} of the words are longer than the {options.max_characters} "
-            "characters of a row, and a model sees only their beginning; give a larger --max-characters"
+            f"{found.cut_words / found.train_words:.0%} of the words are longer than the "
+            f"{(characters or options).max_characters} characters of a row, and a model sees only their beginning; "
+            + ("train one of longer rows" if characters else "give a larger --max-characters")
         )
     if found.reserved_words:
         yield f"words that the text spells <S>, </S> or <UNK> were read as <UNK>: {found.reserved_words}"

@@ -249,7 +249,7 @@ class Corpus:
             empty_sentences=sum(not words for words in (*kept, *held)),
             tokenizer=text.tokenizer,
         )
-        rows = encode_rows(characters, words)
+        rows = np.concatenate([special_rows(characters), encode_rows(characters, words[len(SPECIAL) :])])
         numbers = np.asarray([counts[word] for word in words], dtype=np.int64)
         digest = hashlib.sha256(json.dumps([asdict(characters), asdict(text)], sort_keys=True).encode())
         for array in (words._text, numbers, *(array for part in parts for array in (part.ids, part.starts))):
@@ -290,8 +290,13 @@ def row_dtype(characters: Characters) -> npt.DTypeLike:
 
 
 def encode_rows(characters: Characters, words: Sequence[str]) -> npt.NDArray[Any]:
-    """Rows of word types; the first two types are the boundaries. *Shape:* (n, max_characters)."""
+    """Rows of words. *Shape:* (n, max_characters)."""
     return characters.encode(words).astype(row_dtype(characters))
+
+
+def special_rows(characters: Characters) -> npt.NDArray[Any]:
+    """Rows of the first three types: the boundaries, however the alphabet spells them, and <UNK>. *Shape:* (3, ...)."""
+    return encode_rows(characters, (*characters.boundaries, SPECIAL[UNKNOWN_ID]))
 
 
 def _part(sentences: Sequence[Sequence[str]], ids: Mapping[str, int]) -> Part:
