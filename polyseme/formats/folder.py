@@ -118,7 +118,7 @@ def _refuse_foreign(destination: Path) -> None:
 
 def _replace(working: Path, destination: Path) -> None:
     """Renames the finished folder into place; what stood there goes only when the new one is whole."""
-    working.chmod(0o777 & ~_umask())
+    working.chmod(0o777 & ~native.umask())  # mkdtemp makes it private
     old = destination.with_name(f".{destination.name}.old-{os.getpid()}")
     if destination.exists():
         destination.rename(old)
@@ -132,10 +132,3 @@ def _replace(working: Path, destination: Path) -> None:
         shutil.rmtree(old, ignore_errors=True)
     else:
         old.unlink(missing_ok=True)
-
-
-def _umask() -> int:
-    """The permissions that new files do not get; mkdtemp ignores it."""
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask

@@ -8,14 +8,16 @@ The settled state lies beside the weights, so that every machine starts its sent
 from __future__ import annotations
 
 import dataclasses
+import errno
 import json
 import math
+import os
 from pathlib import Path
 from types import UnionType
 from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
@@ -70,7 +72,16 @@ def read(path: Path) -> Model:
 
 
 def write(model: Model, folder: Path) -> list[str]:
-    """Writes the model into an existing `folder`; returns what the format cannot hold: nothing."""
+    """Writes the model into an existing `folder`; returns what the format cannot hold: nothing.
+
+    Raises `UnsupportedModelError` for a softmax without its words, which could not be opened again.
+    """
+    wanted, listed = model.bilm.config.softmax_size, len(model.vocabulary) if model.vocabulary is not None else 0
+    if wanted and listed != wanted:
+        raise UnsupportedModelError(
+            f"the model has a softmax of {wanted} words and a vocabulary of {listed}, so nobody could tell what it "
+            "predicts: give the word list that it was trained with (vocab.txt), or a biLM with softmax_size=0"
+        )
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in model.bilm.state_dict().items()}
     if model.settled is not None:
         values = [tensor for state in model.settled for tensor in state]
@@ -79,7 +90,7 @@ def write(model: Model, folder: Path) -> list[str]:
     sections |= {"architecture": dataclasses.asdict(model.bilm.config), "text": dataclasses.asdict(model.text)}
     sections |= {"card": dataclasses.asdict(model.card), "settled_residual": model.settled_residual}
     sections["characters"] = dataclasses.asdict(model.characters) if model.characters else None
-    save_file(tensors, folder / "model.safetensors", metadata={"format": FORMAT})
+    write_tensors(tensors, folder / "model.safetensors", {"format": FORMAT})
     if model.words is not None:
         table = json.dumps(dataclasses.asdict(model.words), ensure_ascii=True)
         (folder / "words.json").write_text(table, encoding="utf-8")
@@ -87,6 +98,25 @@ def write(model: Model, folder: Path) -> list[str]:
         model.vocabulary.save(folder / "vocab.txt")
     (folder / "config.json").write_text(json.dumps(sections, indent=1), encoding="utf-8")
     return []
+
+
+def write_tensors(tensors: dict[str, Tensor], path: Path, metadata: dict[str, str]) -> None:
+    """A .safetensors file with the permissions that other new files get: safetensors' own are private.
+
+    Raises `OSError` where it cannot be written; nothing of that name is there then.
+    """
+    try:
+        save_file(tensors, path, metadata)
+    except SafetensorError as error:
+        raise OSError(errno.EIO, str(error), str(path)) from error
+    path.chmod(0o666 & ~umask())
+
+
+def umask() -> int:
+    """The permissions that new files do not get."""
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
 
 
 def _config(section: dict[str, Any]) -> BiLMConfig:

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -26,6 +29,7 @@ from polyseme.nn.transformer import TransformerConfig
 from polyseme.settle import settled_states
 from polyseme.text.chars import Characters
 from polyseme.text.config import TextConfig
+from polyseme.text.vocab import Vocabulary
 
 
 def with_alphabet() -> Model:
@@ -227,3 +231,49 @@ def test_a_newer_version_is_not_called_damage(folder: Path) -> None:
     edit(folder, lambda sections: sections.update(version=99))
     with pytest.raises(UnsupportedModelError, match="install a newer one"):
         open_model(folder)
+
+
+@pytest.mark.parametrize("vocabulary", [None, Vocabulary(("<S>", "</S>", "<UNK>", "bank"))])
+def test_a_softmax_without_its_words_is_not_written(tmp_path: Path, vocabulary: Vocabulary | None) -> None:
+    nameless = dataclasses.replace(random_model(softmax=True), vocabulary=vocabulary)
+    with pytest.raises(UnsupportedModelError, match=r"a softmax of 10 words and a vocabulary of [04],.*vocab\.txt"):
+        write_model(nameless, tmp_path / "model")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.skipif(os.name == "nt", reason="has no umask")
+@pytest.mark.parametrize("mask", [0o022, 0o077, 0o002])
+def test_every_file_gets_the_permissions_that_new_files_get(tmp_path: Path, mask: int) -> None:
+    before = os.umask(mask)
+    try:
+        write_model(random_model(softmax=True), tmp_path / "model")
+    finally:
+        os.umask(before)
+    modes = {file.name: file.stat().st_mode & 0o777 for file in (tmp_path / "model").iterdir()}
+    assert modes == dict.fromkeys(("config.json", "model.safetensors", "vocab.txt"), 0o666 & ~mask)
+    assert (tmp_path / "model").stat().st_mode & 0o777 == 0o777 & ~mask
+
+
+FULL = """
+import resource, sys
+sys.path.insert(0, sys.argv[2])
+from tiny import random_model
+from polyseme.errors import OutputError
+from polyseme.formats.folder import write_model
+
+resource.setrlimit(resource.RLIMIT_FSIZE, (3000, 3000))
+try:
+    write_model(random_model(softmax=True), sys.argv[1])
+except OutputError as error:
+    print(error)
+"""
+
+
+@pytest.mark.skipif(os.name == "nt", reason="has no limit on the size of files")
+def test_a_full_disk_is_one_error_and_leaves_nothing(tmp_path: Path) -> None:
+    tests = str(Path(__file__).parents[1])
+    command = [sys.executable, "-c", FULL, str(tmp_path / "model"), tests]
+    done = subprocess.run(command, capture_output=True, encoding="utf-8", check=True)
+    assert "File too large" in done.stdout
+    assert "nothing was changed there" in done.stdout
+    assert list(tmp_path.iterdir()) == []
