@@ -25,6 +25,7 @@ from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
 from polyseme.errors import OptionError
+from polyseme.nn.packed import product
 from polyseme.nn.softmax import Softmax
 
 SCORES_AT_ONCE = 1 << 22  # 16 MiB of float32
@@ -109,13 +110,13 @@ class _FullSoftmax(Function):
         block = max(ROWS_AT_LEAST, SCORES_AT_ONCE // len(weight))
         for at in range(0, len(hidden), block):
             rows, wanted = slice(at, at + block), targets[at : at + block].unsqueeze(1)
-            scores = torch.mm(factors[rows], columns.t()).to(hidden.dtype).add_(bias)
+            scores = product(factors[rows], columns.t()).to(hidden.dtype).add_(bias)
             scores = torch.log_softmax(scores, dim=-1)
             each[rows] = -scores.gather(1, wanted).squeeze(1)
             slopes = scores.exp_().scatter_add_(1, wanted, scores.new_full(wanted.shape, -1.0))
             of_bias += slopes.sum(dim=0)
             slopes = slopes.to(dtype)
-            of_hidden[rows] = torch.mm(slopes, columns).to(hidden.dtype)
+            of_hidden[rows] = product(slopes, columns).to(hidden.dtype)
             of_weight += torch.mm(slopes.t(), factors[rows])
         ctx.save_for_backward(of_hidden, of_weight, of_bias)
         ctx.mark_non_differentiable(each)
@@ -140,25 +141,35 @@ class _SampledSoftmax(Function):
         factors, rows = hidden.to(dtype), weight[words].to(dtype)
         own = weight[targets]  # Shape: (N, P)
         of_target = (hidden * own).sum(dim=1) + bias[targets] - log_counts[n_samples:]
-        scores = torch.mm(factors, rows.t()).to(hidden.dtype).add_(bias[words] - log_counts[:n_samples])
+        shift = bias[words] - log_counts[:n_samples]
         place = torch.searchsorted(words, targets).clamp_(max=n_samples - 1)
-        hit = (words[place] == targets).nonzero().squeeze(1)
-        scores[hit, place[hit]] = -torch.inf
-        most = torch.maximum(scores.amax(dim=1), of_target)
-        scores = scores.sub_(most.unsqueeze(1)).exp_()
-        true = (of_target - most).exp_()
-        whole = scores.sum(dim=1).add_(true)
-        each = whole.log() + most - of_target
-        slopes = scores.div_(whole.unsqueeze(1))
-        of_true = true.div_(whole).sub_(1)  # Shape: (N,)
-        factor_slopes = slopes.to(dtype)
-        of_hidden = torch.mm(factor_slopes, rows).to(hidden.dtype).addcmul_(of_true.unsqueeze(1), own)
+        hit = words[place] == targets
+        each, of_true, of_hidden = torch.empty_like(of_target), torch.empty_like(of_target), torch.empty_like(hidden)
+        of_rows, of_shift = torch.zeros_like(weight[words]), torch.zeros_like(shift)
+        block = max(ROWS_AT_LEAST, SCORES_AT_ONCE // n_samples)
+        for at in range(0, len(hidden), block):
+            some = slice(at, at + block)
+            scores = product(factors[some], rows.t()).to(hidden.dtype).add_(shift)
+            own_sample = hit[some].nonzero().squeeze(1)
+            scores[own_sample, place[some][own_sample]] = -torch.inf
+            most = torch.maximum(scores.amax(dim=1), of_target[some])
+            scores = scores.sub_(most.unsqueeze(1)).exp_()
+            true = (of_target[some] - most).exp_()
+            whole = scores.sum(dim=1).add_(true)
+            each[some] = whole.log() + most - of_target[some]
+            of_true[some] = true.div_(whole).sub_(1)
+            scores.div_(whole.unsqueeze(1))
+            of_shift += scores.sum(dim=0)
+            slopes = scores.to(dtype)
+            of_hidden[some] = product(slopes, rows).to(hidden.dtype)
+            of_rows += torch.mm(slopes.t(), factors[some])
+        of_hidden.addcmul_(of_true.unsqueeze(1), own)
         distinct, inverse = torch.unique(torch.cat([words, targets]), return_inverse=True)
         of_weight = hidden.new_zeros(len(distinct), hidden.size(1))
-        of_weight[inverse[:n_samples]] = torch.mm(factor_slopes.t(), factors).to(hidden.dtype)
+        of_weight[inverse[:n_samples]] = of_rows
         of_weight.index_add_(0, inverse[n_samples:], hidden * of_true.unsqueeze(1))
         of_bias = hidden.new_zeros(len(distinct))
-        of_bias[inverse[:n_samples]] = slopes.sum(dim=0)
+        of_bias[inverse[:n_samples]] = of_shift
         of_bias.index_add_(0, inverse[n_samples:], of_true)
         ctx.save_for_backward(of_hidden, distinct, of_weight, of_bias)
         ctx.n_words = len(weight)
