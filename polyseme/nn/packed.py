@@ -53,7 +53,7 @@ def default_kernel() -> str:
 def product(a: Tensor, b: Tensor) -> Tensor:
     """a b, by this CPU's kernel where it reads both as they lie. *Shape:* (M, K), (K, N) -> (M, N).
 
-    For products in training, whose weights change too often to be packed. oneDNN copies a transposed `a`: no gain there.
+    For products in training, whose weights change too often to be packed. oneDNN copies a transposed `a`: no gain then.
     """
     suited = a.dtype == torch.float32 and a.device.type == "cpu" and a.stride(1) == 1 and not a.requires_grad
     if suited and default_kernel() == "onednn":
