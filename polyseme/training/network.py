@@ -63,7 +63,7 @@ class TypeRows:
                 "another model, or from a preset"
             )
         rows = np.asarray(self.rows[types], dtype=np.int32)
-        lengths = (rows != self.padding).sum(axis=1)
+        lengths = rows.shape[1] - (rows != self.padding)[:, ::-1].argmax(axis=1)
         order = np.argsort(lengths, kind="stable")
         widest = max(width for width, _ in cnn.config.filters)
         filtered = []
