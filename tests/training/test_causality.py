@@ -127,7 +127,7 @@ def test_no_position_of_any_lane_feels_a_word_before_its_direction_reads_it(n_la
 
 
 def test_the_check_finds_the_leak_of_windows_that_are_merely_flipped() -> None:
-    """The backward direction that `text/streams.py` warns of: forward windows flipped, their state carried rightwards."""
+    """What `text/streams.py` warns of: backward windows that are forward ones flipped, state carried rightwards."""
 
     def flipped(window: Window) -> Window:
         return window._replace(backward=window.forward[::-1])
