@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import signal
-import sys
-from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import asdict, replace
 from pathlib import Path
-from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -15,13 +12,27 @@ import typer
 from polyseme.cli import options as opt
 from polyseme.cli import train_options as top
 from polyseme.cli.machine import settle_in
-from polyseme.cli.output import STOPPED, Meter, again, counted, duration, emit, quoted, say, size, table, warn
-from polyseme.errors import OptionError
+from polyseme.cli.output import (
+    STOPPED,
+    Meter,
+    counted,
+    duration,
+    emit,
+    quoted,
+    say,
+    say_error,
+    size,
+    table,
+    warn,
+)  # fmt: skip
+from polyseme.cli.training import Interrupt, Teller, again_launched
+from polyseme.errors import OptionError, ResumeError
 
 if TYPE_CHECKING:
     from polyseme.bilm import BiLMConfig
     from polyseme.text.shards import Corpus
     from polyseme.train import Event, TrainReport
+    from polyseme.training.board import Board
     from polyseme.training.config import TrainConfig
     from polyseme.training.plan import Plan
     from polyseme.training.processes import Processes
@@ -104,35 +115,60 @@ def train(
         recipe.value,
         {"inputs": dropout, "outputs": dropout_output, "words": dropout_words, "state_weights": dropout_weights},
         {
-            "epochs": epochs, "lanes": batch_size, "steps": steps, "accumulate": accumulate, "loss": loss and loss.value,
-            "samples": samples, "optimizer": optimizer and optimizer.value, "learning_rate": learning_rate,
-            "warm_up": warm_up, "schedule": schedule and schedule.value, "weight_decay": weight_decay, "clip_norm": clip,
-            "precision": precision, "validate_every": validate_every, "checkpoint_every": checkpoint_every, "keep": keep,
-            "patience": patience, "log_every": log_every, "seed": seed,
+            "epochs": epochs, "lanes": batch_size, "steps": steps, "accumulate": accumulate,
+            "loss": loss and loss.value, "samples": samples, "optimizer": optimizer and optimizer.value,
+            "learning_rate": learning_rate, "warm_up": warm_up, "schedule": schedule and schedule.value,
+            "weight_decay": weight_decay, "clip_norm": clip, "precision": precision, "validate_every": validate_every,
+            "checkpoint_every": checkpoint_every, "keep": keep, "patience": patience, "log_every": log_every,
+            "seed": seed,
         },
     )  # fmt: skip
-    if hours is not None and (preset is not None or epochs is not None or hours <= 0):
-        raise OptionError("--hours chooses preset and epochs by itself, for a time above 0: leave --preset and --epochs out")
+    if hours is not None and (preset is not None or epochs is not None or not hours > 0):
+        raise OptionError("--hours chooses preset and epochs for a time above 0: leave --preset and --epochs out")
+    if not heldout and not heldout_text and not _prepared(text):
+        raise OptionError(
+            "nothing would say how well the model does: give --heldout a share above 0, or --heldout-text"
+        )
+    folder, report = Path(out), None
     with joined(device) as processes, Meter(quiet=not processes.first) as meter:
-        device = _device(device, threads, processes)
-        folder = Path(out)
+        device, resume_command = _device(device, threads, processes), again_launched(processes, "--resume")
         if processes.first and not resume:
             _refuse_used(folder)
-        corpus = _corpus(text, folder, prepare_values, heldout_text or [], resume, processes, meter)
-        chosen = _Sizes(corpus, preset and preset.value, vocab_size, cells, projection, layers, config)
-        meter.step("timing a short trial")
-        found, config = _planned(chosen, config, hours, device, processes)
-        if processes.first:
-            _say_plan(found, corpus, json=json, only=plan)
-        if plan:
-            return
-        card = {"data": data or ", ".join(text), "licence": licence, "recipe": again()}
-        report = _train(corpus, folder, chosen.of(found.preset), config, found, card, processes, meter, device=device,
-                        resume=resume, tensorboard=tensorboard)  # fmt: skip
-        if processes.first:
-            _tell(report, folder, json=json)
-    if report.stopped:
+        board = _board(folder) if tensorboard and processes.first else None
+        try:
+            corpus = _corpus(text, folder, prepare_values, heldout_text or [], resume, processes, meter)
+            chosen = _Sizes(corpus, preset and preset.value, vocab_size, cells, projection, layers, config)
+            known = None if plan or not resume else _known(folder, chosen, hours)
+            if known is None:
+                meter.step("timing a short trial")
+                found = _planned(chosen, hours, device, processes)
+                if processes.first:
+                    _say_plan(found, corpus, json=json, only=plan)
+                known = found.preset, found.epochs
+            if plan:
+                return
+            card = {"data": data or ", ".join(text), "licence": licence, "recipe": again_launched(processes)}
+            meter.step("training")
+            report = _train(
+                chosen, known, folder, card, processes, [Teller(meter), *([board] if board is not None else [])],
+                device=device, resume=resume,
+            )  # fmt: skip
+        except KeyboardInterrupt:
+            if processes.first:
+                say_error(
+                    f"stopped; what was saved before is kept, go on with:\n  {again_launched(processes, '--resume')}"
+                )
+        finally:
+            if board is not None:
+                board.close()
+        if processes.first and report is not None:
+            _tell(report, folder, resume_command, json=json)
+    if report is None or report.stopped:
         raise typer.Exit(STOPPED)
+
+
+def _prepared(text: list[str]) -> bool:
+    return len(text) == 1 and (Path(text[0]) / "corpus.json").is_file()
 
 
 def _config(recipe: str, dropout: dict[str, Any], values: dict[str, Any]) -> TrainConfig:
@@ -161,14 +197,21 @@ class _Sizes:
     ) -> None:
         self.corpus, self.preset, self.config = corpus, preset or "small", config
         self.vocabulary = len(corpus.vocabulary(min(vocab_size or 100_000, len(corpus))))
-        given = {"cell_size": cells, "projection_size": projection, "n_layers": layers}
-        self.given = {name: value for name, value in given.items() if value is not None}
+        self.cells, self.projection, self.layers = cells, projection, layers
 
     def of(self, preset: str) -> BiLMConfig:
-        from polyseme.training.config import sized
+        from polyseme.training.config import fitted, sized
 
-        found = sized(preset, self.vocabulary, self.corpus.characters, self.config.dropout.inputs)
-        return replace(found, **self.given)
+        found = sized(preset)
+        if self.cells and found.transformer is not None:
+            raise OptionError(f"--cells is for LSTM layers, and {preset} has none; --projection and --layers change it")
+        found = replace(
+            found,
+            cell_size=self.cells or found.cell_size,
+            projection_size=self.projection or found.projection_size,
+            n_layers=self.layers or found.n_layers,
+        )
+        return fitted(found, self.vocabulary, self.corpus.characters, self.config.dropout.inputs)
 
 
 def _device(device: str, threads: int | None, processes: Processes) -> str:
@@ -203,50 +246,74 @@ def _corpus(
     from polyseme.text.shards import Corpus
     from polyseme.train import CORPUS
 
-    if len(text) == 1 and (Path(text[0]) / "corpus.json").is_file():
+    if _prepared(text):
         return Corpus.open(text[0])
     where = folder / CORPUS
-    if processes.first:
+    if processes.first and not (resume and text == ["-"] and where.is_dir()):  # a pipe is read once
         meter.step("preparing the text")
-        folder.mkdir(parents=True, exist_ok=True)
-        report = prepare(
-            text,
-            where,
-            PrepareOptions(**values),
-            heldout_texts=heldout_text,
-            resume=resume or where.exists(),
-            progress=lambda p: meter.update(p.done, p.total, p.unit),
-        )
+        fresh = not folder.exists()
+        try:
+            report = prepare(
+                text,
+                where,
+                PrepareOptions(**values),
+                heldout_texts=heldout_text,
+                resume=True,  # a text that was prepared for --plan, or before a stop, is not prepared again
+                progress=lambda p: meter.update(p.done, p.total, p.unit),
+            )
+        except ResumeError as error:
+            raise ResumeError(
+                f"{where} was prepared from other text or with other options: delete it, or give another folder"
+            ) from error
+        finally:
+            if fresh:
+                with suppress(OSError):
+                    folder.rmdir()  # nothing came of it
         for warning in report.warnings:
             warn(warning)
     processes.wait()
     return Corpus.open(where)
 
 
-def _planned(
-    sizes: _Sizes, config: TrainConfig, hours: float | None, device: str, processes: Processes
-) -> tuple[Plan, TrainConfig]:
-    """What the run will cost; with --hours, also how long it will be. Every process times itself, the first decides."""
-    import torch
+def _known(folder: Path, sizes: _Sizes, hours: float | None) -> tuple[str, int] | None:
+    """Preset and epochs of the run that goes on; None where there is none yet."""
+    from polyseme.training import checkpoint
 
-    from polyseme.training.config import SIZES
+    stored = checkpoint.settings(folder)
+    if stored is None:
+        return None
+    if hours is None:
+        return sizes.preset, sizes.config.epochs
+    from polyseme.training.plan import BY_RISING_SIZE
+
+    for preset in BY_RISING_SIZE:
+        if checkpoint.as_stored(asdict(sizes.of(preset))) == stored["architecture"]:
+            return preset, int(stored["training"]["epochs"])
+    raise ResumeError(
+        f"{folder} holds a run of other sizes than --hours could have chosen with these options; go on with the "
+        "options that it was started with, or start in another folder"
+    )
+
+
+def _planned(sizes: _Sizes, hours: float | None, device: str, processes: Processes) -> Plan:
+    """What the run will cost; with --hours, also how long it will be."""
     from polyseme.training.plan import BY_RISING_SIZE, plan, plan_hours
 
+    more = (sizes.config, sizes.vocabulary, device, processes)
     if hours is None:
-        return plan(sizes.corpus, sizes.preset, sizes.of(sizes.preset), config, sizes.vocabulary, device), config
-    known = {preset: sizes.of(preset) for preset in SIZES}
-    found = plan_hours(sizes.corpus, hours, known, config, sizes.vocabulary, device)
-    decided = processes.from_first([BY_RISING_SIZE.index(found.preset), found.epochs], torch.device(device))
-    found = replace(found, preset=BY_RISING_SIZE[int(decided[0])], epochs=int(decided[1]))
-    return found, replace(config, epochs=found.epochs)
+        return plan(sizes.corpus, sizes.preset, sizes.of(sizes.preset), *more)
+    return plan_hours(sizes.corpus, hours, {preset: sizes.of(preset) for preset in BY_RISING_SIZE}, *more)
 
 
 def _say_plan(plan: Plan, corpus: Corpus, *, json: bool, only: bool) -> None:
     if plan.small_text:
         warn(plan.small_text)
+    if plan.long_sentences:
+        many = counted(plan.long_sentences, "sentence")
+        warn(f"{many} longer than a Transformer of {plan.preset} reads at once: read in pieces")
     if json:
         if only:
-            emit(asdict(plan))
+            emit(asdict(plan) | {"small_text": plan.small_text})
         return
     loss = f"sampled against {plan.samples:,} words" if plan.samples else "full"
     rows = [
@@ -263,117 +330,71 @@ def _say_plan(plan: Plan, corpus: Corpus, *, json: bool, only: bool) -> None:
     say(table(rows))
 
 
+def _board(folder: Path) -> Board:
+    from polyseme.training.board import Board
+
+    return Board(folder)
+
+
 def _train(
-    corpus: Corpus,
+    sizes: _Sizes,
+    known: tuple[str, int],
     folder: Path,
-    sizes: BiLMConfig,
-    config: TrainConfig,
-    plan: Plan,
     card: dict[str, str],
     processes: Processes,
-    meter: Meter,
-    *,
-    tensorboard: bool,
+    listeners: list[Teller | Board],
     **more: Any,
 ) -> TrainReport:
     from polyseme.formats.model import ModelCard
     from polyseme.train import train as run
 
-    listeners: list[Callable[[Event], None]] = [_Teller(meter)]
-    if tensorboard and processes.first:
-        from polyseme.training.board import Board
+    def told(event: Event) -> None:
+        for listener in listeners:
+            listener(event)
 
-        listeners.append(Board(folder / "tensorboard"))
-    meter.step("training")
-    return run(
-        corpus,
-        folder,
-        sizes,
-        config,
-        vocabulary=plan.vocabulary,
-        card=ModelCard(name=folder.name, **card),
-        processes=processes,
-        on_event=lambda event: [listener(event) for listener in listeners] and None,
-        should_stop=_Interrupt(),
-        **more,
-    )
-
-
-class _Interrupt:
-    """Ctrl-C, or a polite kill, asks the run to save and end; the second one ends it at once."""
-
-    def __init__(self) -> None:
-        self.asked = False
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, self._ask)
-
-    def _ask(self, number: int, frame: FrameType | None) -> None:
-        if self.asked:
-            raise KeyboardInterrupt
-        self.asked = True
-
-    def __call__(self) -> bool:
-        return self.asked
-
-
-class _Teller:
-    """Shows events to people: training as the meter, what should stay as lines."""
-
-    def __init__(self, meter: Meter) -> None:
-        self.meter = meter
-
-    def __call__(self, event: Event) -> None:
-        kind = event["event"]
-        if kind == "train":
-            self.meter.update(event["update"], event["of"], "updates")
-        elif kind == "validation":
-            said = event["heldout"]
-            best = "the best so far" if event["best"] else "not better"
-            self.meter.note(
-                f"update {event['update']:,}: held-out perplexity forward {said['forward']:.2f}, backward "
-                f"{said['backward']:.2f}, mean {said['mean']:.2f} ({event['heldout_targets']:,} targets), {best}"
-            )
-            if event["contexts"]:
-                self.meter.note("  most alike: " + "  |  ".join(event["contexts"]))
-        elif kind == "rollback":
-            self.meter.note(
-                f"update {event['update']:,}: {event['why']}; back to update {event['to']:,} at "
-                f"{event['rate_scale']:g} of the learning rate"
-            )
-
-
-def _tell(report: TrainReport, folder: Path, *, json: bool) -> None:
-    if report.stopped:
-        say(f"stopped after {counted(report.updates, 'update')}, and saved; go on with:\n  {again('--resume')}")
-        return
-    losses = report.losses
-    assert losses is not None
-    following = quoted(["polyseme", "embed", "TEXT", "-o", "vectors.safetensors", "--model", str(folder)])
-    wrote = [str(folder), str(folder / "log.jsonl"), str(folder / "curve.html")]
-    if json:
-        emit(
-            {
-                "wrote": wrote,
-                "perplexity": asdict(losses.perplexity),
-                "targets": losses.targets,
-                "updates": report.updates,
-                "seconds": round(report.seconds, 1),
-                "targets_per_second": round(report.targets / report.seconds, 1) if report.seconds else None,
-                "rollbacks": report.rollbacks,
-                "next": following,
-            }
+    preset, epochs = known
+    with Interrupt(processes) as interrupt:
+        return run(
+            sizes.corpus,
+            folder,
+            sizes.of(preset),
+            replace(sizes.config, epochs=epochs),
+            vocabulary=sizes.vocabulary,
+            card=ModelCard(name=folder.name, **card),
+            processes=processes,
+            on_event=told,
+            should_stop=interrupt,
+            **more,
         )
+
+
+def _tell(report: TrainReport, folder: Path, resume: str, *, json: bool) -> None:
+    facts: dict[str, Any] = {
+        "wrote": [str(folder), str(folder / "log.jsonl"), str(folder / "curve.html")],
+        "updates": report.updates,
+        "seconds": round(report.seconds, 1),
+        "targets_per_second": round(report.targets / report.seconds, 1) if report.seconds else None,
+        "rollbacks": report.rollbacks,
+        "stopped": report.stopped,
+        "next": quoted(["polyseme", "embed", "TEXT", "-o", "vectors.safetensors", "--model", str(folder)]),
+    }
+    losses = report.losses
+    if losses is None:
+        if json:
+            emit(facts | {"next": resume})
+        else:
+            say(f"stopped after {counted(report.updates, 'update')}, and saved; go on with:\n  {resume}")
         return
     said = losses.perplexity
-    say(
-        table(
-            [
-                ("held-out perplexity", f"forward {said.forward:.2f}, backward {said.backward:.2f}, mean {said.mean:.2f}"),
-                ("", f"exact, over {losses.targets:,} targets a direction"),
-                ("trained", f"{counted(report.updates, 'update')} in {duration(report.seconds)}"),
-                ("wrote", "\n".join(wrote)),
-                ("next", following),
-            ]
-        )
-    )
-    sys.stdout.flush()
+    if json:
+        emit({"perplexity": asdict(said), "targets": losses.targets} | facts)
+        return
+    perplexity = f"forward {said.forward:.2f}, backward {said.backward:.2f}, mean {said.mean:.2f}"
+    rows = [
+        ("held-out perplexity", perplexity),
+        ("", f"exact, over {losses.targets:,} targets a direction"),
+        ("trained", f"{counted(report.updates, 'update')} in {duration(report.seconds)}"),
+        ("wrote", "\n".join(facts["wrote"])),
+        ("next", facts["next"]),
+    ]
+    say(table(rows))

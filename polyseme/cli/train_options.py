@@ -83,7 +83,8 @@ DropoutOutputs = Annotated[float | None, _value("--dropout-output", "X", "The sa
 DropoutWords = Annotated[float | None, _value("--dropout-words", "X", "Share of whole word vectors set to zero.")]
 DropoutWeights = Annotated[float | None, _value("--dropout-weights", "X", "The same of the recurrent weights.")]
 TrainPrecision = Annotated[
-    str | None, _value("--precision", "NAME", "Of the products' factors: float32, or bfloat16 (faster where supported).")
+    str | None,
+    _value("--precision", "NAME", "Of the products' factors: float32, or bfloat16 (faster where supported)."),
 ]
 ValidateEvery = Annotated[int | None, _value("--validate-every", "N", "In updates; 0: once an epoch.", min=0)]
 CheckpointEvery = Annotated[int | None, _value("--checkpoint-every", "N", "In updates.", min=1)]

@@ -121,12 +121,17 @@ RECIPES = {
 FULL_UP_TO = 16_384
 
 
-def sized(preset: str, n_words: int, characters: Characters, dropout: float) -> BiLMConfig:
-    """The architecture of a preset for a softmax of `n_words` words and an alphabet. Raises `OptionError`."""
+def sized(preset: str) -> BiLMConfig:
+    """The architecture of a preset. Raises `OptionError`."""
     if preset not in SIZES:
         raise OptionError(f"the preset must be one of {', '.join(SIZES)}, was: {preset!r}")
-    config = SIZES[preset]
-    assert config.char_cnn is not None
+    return SIZES[preset]
+
+
+def fitted(config: BiLMConfig, n_words: int, characters: Characters, dropout: float) -> BiLMConfig:
+    """An architecture with a softmax of `n_words` words, for an alphabet. Raises `OptionError`."""
+    if config.char_cnn is None or config.reads_words:
+        raise OptionError(f"only a model that reads characters alone can be trained; its encoder is {config.encoder!r}")
     cnn = replace(config.char_cnn, n_rows=characters.n_rows, max_characters=characters.max_characters)
     return replace(config, softmax_size=n_words, char_cnn=cnn, dropout=dropout)
 

@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import shutil
 import tempfile
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from polyseme.bilm import BiLM
 from polyseme.errors import NotConvergedError, OutputError
 from polyseme.formats import native
-from polyseme.formats.model import Model
+from polyseme.formats.model import Model, ModelCard
+from polyseme.lm.losses import LossSums
 from polyseme.settle import settled_states
+from polyseme.text.shards import Corpus
+from polyseme.text.vocab import Vocabulary
+from polyseme.training.checkpoint import clear_leftovers
 
 LOG = "log.jsonl"
 
@@ -20,13 +28,41 @@ LOG = "log.jsonl"
 class Outcome:
     """Writes into `folder`, if this process is the one that `writes`."""
 
-    def __init__(self, folder: Path, writes: bool) -> None:
-        self.folder, self.writes = folder, writes
+    def __init__(self, folder: Path, corpus: Corpus, vocabulary: Vocabulary, card: ModelCard, *, writes: bool) -> None:
+        self.folder, self.corpus, self.vocabulary, self.card, self.writes = folder, corpus, vocabulary, card, writes
 
-    def model(self, model: Model) -> None:
-        """Replaces the model in the folder, file by file, the weights last. Raises `OutputError`."""
+    def open(self) -> None:
+        """Makes the folder, and removes what a killed run left half-written in it. Raises `OutputError`."""
         if not self.writes:
             return
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise OutputError(
+                f"{self.folder} cannot be made ({error.strerror or error}); give another place"
+            ) from error
+        for leftover in self.folder.glob(".model.*"):
+            shutil.rmtree(leftover, ignore_errors=True)
+        for leftover in self.folder.glob(".*.tmp"):
+            with suppress(OSError):
+                leftover.unlink()
+        clear_leftovers(self.folder)
+
+    def model(self, bilm: BiLM, of: str, losses: LossSums) -> None:
+        """Replaces the model in the folder, file by file, the weights last. Raises `OutputError`.
+
+        The card gets its losses `of` some text.
+        """
+        if not self.writes:
+            return
+        said = losses.perplexity
+        perplexity = f"forward {said.forward:.2f}, backward {said.backward:.2f}, mean {said.mean:.2f}"
+        card = replace(
+            self.card, source_format="polyseme", perplexity=f"{perplexity} ({of}, {losses.targets:,} targets)"
+        )
+        model = Model(
+            bilm, characters=self.corpus.characters, vocabulary=self.vocabulary, text=self.corpus.text, card=card
+        )
         working = None
         try:
             working = Path(tempfile.mkdtemp(prefix=".model.", dir=self.folder))
@@ -47,41 +83,50 @@ class Outcome:
             return
         try:
             with (self.folder / LOG).open("a", encoding="utf-8") as file:
-                file.write(json.dumps(event) + "\n")
+                file.write(json.dumps(_plain(event), allow_nan=False) + "\n")
         except OSError as error:
             raise OutputError(
-                f"{self.folder / LOG}: cannot be written ({error.strerror}); make room and pass --resume"
+                f"{self.folder / LOG}: cannot be written ({error.strerror or error}); make room and pass --resume"
             ) from error
 
     def forget_after(self, update: int) -> None:
-        """Drops what was logged after the checkpoint that a run goes on from: it will be logged again."""
+        """Drops what was logged after the checkpoint that a run goes on from, and its end: both will come again."""
         if not self.writes or not (self.folder / LOG).exists():
             return
-        kept = [line for line in read_log(self.folder) if line.get("update", 0) <= update]
+        events = (event for event in read_log(self.folder) if event.get("event") != "end")
+        kept = [event for event in events if event.get("update", 0) <= update]
         temporary = self.folder / f".{LOG}.{os.getpid()}.tmp"
         try:
-            temporary.write_text("".join(json.dumps(line) + "\n" for line in kept), encoding="utf-8")
+            temporary.write_text("".join(json.dumps(event) + "\n" for event in kept), encoding="utf-8")
             temporary.replace(self.folder / LOG)
         except OSError as error:
-            temporary.unlink(missing_ok=True)
-            raise OutputError(f"{self.folder / LOG}: cannot be written ({error.strerror})") from error
+            with suppress(OSError):
+                temporary.unlink()
+            raise OutputError(
+                f"{self.folder / LOG}: cannot be written ({error.strerror or error}); make room and pass --resume"
+            ) from error
 
 
 def read_log(folder: Path) -> list[dict[str, Any]]:
     """All events; a last line that a killed process left unfinished is passed over."""
     events = []
     for line in (folder / LOG).read_text(encoding="utf-8").splitlines():
-        try:
-            events.append(json.loads(line))
-        except ValueError:
-            continue
+        with suppress(ValueError):
+            event = json.loads(line)
+            if isinstance(event, dict):
+                events.append(event)
     return events
+
+
+def _plain(value: Any) -> Any:
+    """Numbers that JSON does not know (a perplexity beyond all bounds) become null."""
+    if isinstance(value, dict):
+        return {name: _plain(each) for name, each in value.items()}
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _settled(model: Model) -> Model:
     """With the state that sentences start from, where it exists and is reached."""
-    from dataclasses import replace
-
     if model.bilm.config.layers != "lstm":
         return model
     try:

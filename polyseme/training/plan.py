@@ -6,17 +6,18 @@
 from __future__ import annotations
 
 import math
-import tempfile
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from polyseme.bilm import BiLM, BiLMConfig
 from polyseme.text.shards import Corpus
 from polyseme.train import Run
 from polyseme.training.config import TrainConfig
+from polyseme.training.processes import Processes
 
 # ELMoForManyLangs trained on 20 M words a language; with that much a German model stood behind a newer one by a point
 # of NER F1 and more (delft#155). Less text than this makes a weak model, however long it trains.
@@ -28,7 +29,11 @@ BY_RISING_SIZE = ("tiny", "small", "medium", "original")
 
 @dataclass(frozen=True)
 class Plan:
-    """`memory`: bytes, about. `targets`: of one epoch, a direction. `seconds`: of the whole run, by the trial's speed."""
+    """What a run will cost.
+
+    `memory`: bytes a process, about. `targets`: of one epoch, a direction. `seconds`: of the whole run, at the trial's
+    speed. `long_sentences`: beyond a Transformer's context, so read in pieces.
+    """
 
     preset: str
     parameters: int
@@ -43,6 +48,7 @@ class Plan:
     samples: int
     targets_per_second: float
     seconds: float
+    long_sentences: int = 0
 
     @property
     def small_text(self) -> str | None:
@@ -50,59 +56,70 @@ class Plan:
         if self.words >= ENOUGH_WORDS:
             return None
         return (
-            f"{self.words:,} words are little to train a language model from nothing (from {ENOUGH_WORDS:,} on, vectors "
-            "become good): `polyseme adapt` moves a trained model to this text, and static vectors (word2vec, GloVe) "
-            "learn from less"
+            f"{self.words:,} words are little to train a language model from nothing (from {ENOUGH_WORDS:,} on, "
+            "vectors become good): `polyseme adapt` moves a trained model to this text, and static vectors (word2vec, "
+            "GloVe) learn from less"
         )
 
 
 def plan(
-    corpus: Corpus, preset: str, sizes: BiLMConfig, config: TrainConfig, vocabulary: int, device: str = "cpu"
+    corpus: Corpus,
+    preset: str,
+    sizes: BiLMConfig,
+    config: TrainConfig,
+    vocabulary: int,
+    device: str = "cpu",
+    processes: Processes | None = None,
 ) -> Plan:
-    """Counts what can be counted, and times a few updates of a scratch network for the rest."""
-    with tempfile.TemporaryDirectory() as scratch:
-        run = Run(corpus, Path(scratch), sizes, config, vocabulary=vocabulary, device=device)
-        speed = _speed(run)
-        updates = run.batches.start_epoch(0) * config.epochs
-        targets = corpus.train.n_targets
-        parameters, of_softmax = count_parameters(run.architecture)
-        return Plan(
-            preset=preset,
-            parameters=parameters,
-            softmax_parameters=of_softmax,
-            vocabulary=len(run.vocabulary),
-            unknown_share=corpus.unknown_share(len(run.vocabulary)),
-            memory=_memory(run.architecture, config, parameters),
-            words=corpus.train.n_words,
-            targets=targets,
-            epochs=config.epochs,
-            updates=updates,
-            samples=run.n_samples,
-            targets_per_second=speed,
-            seconds=targets * config.epochs / speed,
-        )
+    """Counts what can be counted, and times a few updates of a scratch network for the rest; nothing is written.
+
+    Each process computes all lanes alone, at the same time as the others; together they will be as fast as their sum.
+    """
+    run = Run(corpus, Path(), sizes, config, vocabulary=vocabulary, device=device)
+    with torch.random.fork_rng(devices=[run.device] if run.device.type == "cuda" else []):
+        speed = (processes or Processes()).sum([_speed(run)], run.device)[0]
+    parameters, of_softmax = count_parameters(run.architecture)
+    targets = corpus.train.n_targets
+    return Plan(
+        preset=preset,
+        parameters=parameters,
+        softmax_parameters=of_softmax,
+        vocabulary=len(run.vocabulary),
+        unknown_share=corpus.unknown_share(len(run.vocabulary)),
+        memory=_memory(run.architecture, config, parameters),
+        words=corpus.train.n_words,
+        targets=targets,
+        epochs=config.epochs,
+        updates=run.n_updates,
+        samples=run.n_samples,
+        targets_per_second=speed,
+        seconds=targets * config.epochs / speed,
+        long_sentences=_long_sentences(corpus, run.architecture),
+    )
 
 
 def plan_hours(
-    corpus: Corpus, hours: float, sizes: dict[str, BiLMConfig], config: TrainConfig, vocabulary: int, device: str
+    corpus: Corpus,
+    hours: float,
+    sizes: dict[str, BiLMConfig],
+    config: TrainConfig,
+    vocabulary: int,
+    device: str = "cpu",
+    processes: Processes | None = None,
 ) -> Plan:
-    """The largest preset that reads the text often enough in `hours`, and as many epochs as then fit.
+    """The largest preset that reads the text often enough in `hours`, and as many epochs as then fit, at least one.
 
     Small text is worth more epochs than large text, and a large network more text: a preset is taken if it can read
     100 M words in all, or ten epochs where the text is smaller than 10 M words.
     """
     chosen = None
     for preset in BY_RISING_SIZE:
-        found = plan(corpus, preset, sizes[preset], replace(config, epochs=1), vocabulary, device)
+        found = plan(corpus, preset, sizes[preset], replace(config, epochs=1), vocabulary, device, processes)
         epochs = math.floor(hours * 3600 / found.seconds)
         if chosen is not None and epochs < wanted_epochs(corpus.train.n_words):
             break
         epochs = max(1, min(MOST_EPOCHS, epochs))
-        chosen = replace(
-            found, epochs=epochs, updates=found.updates * epochs, seconds=found.seconds * epochs
-        )
-        if epochs == 1 and found.seconds > hours * 3600:
-            break
+        chosen = replace(found, epochs=epochs, updates=found.updates * epochs, seconds=found.seconds * epochs)
     assert chosen is not None
     return chosen
 
@@ -121,15 +138,25 @@ def count_parameters(architecture: BiLMConfig) -> tuple[int, int]:
 
 
 def _speed(run: Run) -> float:
-    """Targets a second, of updates after the first two."""
-    for warm in range(2):
-        run.update(warm, 1_000_000)
-    began, done, number = time.monotonic(), run.position.targets, 2
-    while time.monotonic() - began < TRIAL_SECONDS or number < 4:
-        run.position.update_of_epoch = number % max(1, run.batches.start_epoch(0))
-        run.update(number, 1_000_000)
-        number += 1
-    return max(1.0, run.position.targets - done) / (time.monotonic() - began)
+    """Targets a second, of updates after the first two; a trial is no longer than a tenth of its run."""
+    size = run.batches.start_epoch(0)
+    most = max(6, run.n_updates // 10)
+    began, before = 0.0, 0
+    for number in range(most):
+        if number == 2:
+            began, before = time.monotonic(), run.position.targets
+        if number >= 4 and time.monotonic() - began > TRIAL_SECONDS:
+            break
+        run.position.update_of_epoch %= size
+        run.update()
+    return max(1.0, run.position.targets - before) / (time.monotonic() - began)
+
+
+def _long_sentences(corpus: Corpus, architecture: BiLMConfig) -> int:
+    if architecture.transformer is None:
+        return 0
+    most = architecture.transformer.context - 2
+    return sum(int((np.diff(part.starts) > most).sum()) for part in (corpus.train, corpus.heldout))
 
 
 def _memory(architecture: BiLMConfig, config: TrainConfig, parameters: int) -> int:

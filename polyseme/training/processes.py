@@ -5,6 +5,8 @@
 Each process reads its own lanes and sums its gradients with the others'. What is dense goes as one buffer. The softmax
 of a sampled loss has gradients for the rows that took part and no others: only these rows travel, so a vocabulary of
 800,000 words costs what its samples cost.
+
+Where one process dies, the others' next sum fails, and each says so in a `TrainingError`.
 """
 
 from __future__ import annotations
@@ -17,14 +19,19 @@ from datetime import timedelta
 
 import torch
 import torch.distributed as dist
+from safetensors.torch import load as unpacked
+from safetensors.torch import save as packed
 from torch import Tensor
 
-TIMEOUT = timedelta(minutes=30)  # one process validates while the others wait
+from polyseme.errors import TrainingError
+
+# One process validates, or cuts the text into words, while the others wait. A dead one is noticed at once.
+TIMEOUT = timedelta(hours=12)
 
 
 @dataclass(frozen=True)
 class Processes:
-    """`rank` of `world`; `local`: the rank on this machine, which names its GPU."""
+    """`rank` of `world`; `local`: the rank on this machine, which names its GPU. Every method needs all of them."""
 
     rank: int = 0
     world: int = 1
@@ -39,29 +46,32 @@ class Processes:
         """Each value summed over all processes."""
         numbers = torch.tensor(list(values), dtype=torch.float64, device=device)
         if self.world > 1:
-            dist.all_reduce(numbers)
+            with _others():
+                dist.all_reduce(numbers)
         return [float(number) for number in numbers.tolist()]
 
     def from_first(self, values: Iterable[float], device: torch.device) -> list[float]:
         """The values of the first process; as many everywhere."""
         numbers = torch.tensor(list(values), dtype=torch.float64, device=device)
         if self.world > 1:
-            dist.broadcast(numbers, src=0)
+            with _others():
+                dist.broadcast(numbers, src=0)
         return [float(number) for number in numbers.tolist()]
 
-    def gather(self, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Everybody's tensors under "RANK.name", on the CPU; empty but in the first process."""
-        own = {name: tensor.detach().cpu() for name, tensor in tensors.items()}
+    def gather(self, tensors: dict[str, Tensor], device: torch.device) -> dict[str, Tensor]:
+        """Everybody's tensors under "RANK.name", on the CPU. Their names and shapes may differ."""
+        own = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
         if self.world == 1:
             return {f"0.{name}": tensor for name, tensor in own.items()}
-        everyone: list[dict[str, Tensor]] | None = [{} for _ in range(self.world)] if self.first else None
-        dist.gather_object(own, everyone)
-        return {f"{rank}.{name}": t for rank, tensors in enumerate(everyone or []) for name, t in tensors.items()}
+        data = torch.frombuffer(bytearray(packed(own)), dtype=torch.uint8).to(device)
+        everyone = (unpacked(each.cpu().numpy().tobytes()) for each in self._gather_rows(data))
+        return {f"{rank}.{name}": tensor for rank, found in enumerate(everyone) for name, tensor in found.items()}
 
     def wait(self) -> None:
         """Until all processes are here."""
         if self.world > 1:
-            dist.barrier()
+            with _others():
+                dist.barrier()
 
     def sum_gradients(self, parameters: Iterable[torch.nn.Parameter]) -> None:
         """Replaces each gradient by its sum over all processes."""
@@ -78,30 +88,44 @@ class Processes:
         if not dense:
             return
         together = torch.cat([grad.reshape(-1) for grad in dense])
-        dist.all_reduce(together)
+        with _others():
+            dist.all_reduce(together)
         for grad, summed in zip(dense, together.split([grad.numel() for grad in dense]), strict=True):
             grad.copy_(summed.view_as(grad))
 
     def _sum_rows(self, grad: Tensor) -> Tensor:
         """The sum of sparse gradients with other rows in each process."""
         grad = grad.coalesce()
-        rows, values = grad.indices()[0], grad.values()
-        counts = [torch.zeros(1, dtype=torch.int64, device=rows.device) for _ in range(self.world)]
-        dist.all_gather(counts, torch.tensor([len(rows)], dtype=torch.int64, device=rows.device))
-        most = max(int(count) for count in counts)
-        padded_rows = rows.new_zeros(most)
-        padded_rows[: len(rows)] = rows
-        padded = values.new_zeros(most, *values.shape[1:])
-        padded[: len(values)] = values
-        all_rows = [torch.empty_like(padded_rows) for _ in range(self.world)]
-        all_values = [torch.empty_like(padded) for _ in range(self.world)]
-        dist.all_gather(all_rows, padded_rows)
-        dist.all_gather(all_values, padded)
-        kept = [slice(0, int(count)) for count in counts]
-        together = torch.cat([r[k] for r, k in zip(all_rows, kept, strict=True)])
-        return torch.sparse_coo_tensor(
-            together.unsqueeze(0), torch.cat([v[k] for v, k in zip(all_values, kept, strict=True)]), grad.shape
-        ).coalesce()
+        rows, values = self._gather_rows(grad.indices()[0]), self._gather_rows(grad.values())
+        together = torch.sparse_coo_tensor(
+            torch.cat(rows).unsqueeze(0), torch.cat(values), grad.shape, check_invariants=False
+        )
+        return together.coalesce()
+
+    def _gather_rows(self, own: Tensor) -> list[Tensor]:
+        """Everybody's tensor; their first dimensions may differ. *Shape:* (n, ...) -> (m, ...) of each process."""
+        with _others():
+            counts = [torch.zeros(1, dtype=torch.int64, device=own.device) for _ in range(self.world)]
+            dist.all_gather(counts, torch.tensor([len(own)], dtype=torch.int64, device=own.device))
+            sizes = [int(count) for count in counts]
+            padded = own.new_zeros(max(sizes), *own.shape[1:])
+            padded[: len(own)] = own
+            found = [torch.empty_like(padded) for _ in sizes]
+            dist.all_gather(found, padded)
+        return [each[:size] for each, size in zip(found, sizes, strict=True)]
+
+
+@contextmanager
+def _others() -> Iterator[None]:
+    """Says what the failure of a sum means: the others are not there any more."""
+    try:
+        yield
+    except RuntimeError as error:
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise TrainingError(
+            f"another process of this run ended, or cannot be reached ({reason}); what it said stands above, if it "
+            "could say anything; go on from the last checkpoint with --resume"
+        ) from error
 
 
 @contextmanager
@@ -111,8 +135,13 @@ def joined(device: str) -> Iterator[Processes]:
     if world == 1:
         yield Processes()
         return
-    dist.init_process_group("nccl" if device.startswith("cuda") else "gloo", timeout=TIMEOUT)
+    local = int(os.environ.get("LOCAL_RANK", "0"))
+    on_gpu = device.startswith("cuda") or (device == "auto" and torch.cuda.is_available())
+    if on_gpu:
+        torch.cuda.set_device(local)
+    with _others():
+        dist.init_process_group("nccl" if on_gpu else "gloo", timeout=TIMEOUT)
     try:
-        yield Processes(dist.get_rank(), dist.get_world_size(), int(os.environ.get("LOCAL_RANK", "0")))
+        yield Processes(dist.get_rank(), world, local)
     finally:
         dist.destroy_process_group()

@@ -39,8 +39,7 @@ class HeldOut:
         """The sentences that begin within the first `words` words. Raises `InputError` where there are none."""
         if not part.n_sentences:
             raise InputError("the corpus has no held-out text, so nothing says how well a model does; prepare it again")
-        last = max(1, int(np.searchsorted(part.starts, min(words, part.n_words), side="left")))
-        starts = np.asarray(part.starts[: last + 1])
+        starts = np.asarray(part.starts[: _sentences(part, words) + 1])
         seen = np.unique(part.ids[: starts[-1]])
         types = np.concatenate([[0, 1], seen[seen > 1]]).astype(np.int64)
         ids = np.searchsorted(types, part.ids[: starts[-1]]).astype(np.uint32)
@@ -48,16 +47,35 @@ class HeldOut:
 
     @torch.no_grad()
     def losses(self, bilm: BiLM, rows: TypeRows, lanes: int = LANES) -> LossSums:
-        """Exact losses of both directions, over the whole vocabulary of the softmax, in float32."""
+        """Exact losses of both directions, over the whole vocabulary of the softmax, in float32.
+
+        Raises `DamagedModelError` where one is no finite number.
+        """
         training = bilm.training
         bilm.eval()
         try:
-            vectors = encode_all(bilm, rows, self.types)
-            carry = bilm.config.layers == "lstm"
-            lanes = min(lanes, self.part.n_sentences) if carry else 1
-            return evaluate_ids(bilm, vectors, self.part.ids, self.part.starts, self.targets, lanes=lanes)
+            vectors, starts = encode_all(bilm, rows, self.types), readable(bilm, self.part.starts)
+            lanes = min(lanes, self.part.n_sentences) if bilm.config.layers == "lstm" else 1
+            return evaluate_ids(bilm, vectors, self.part.ids, starts, self.targets, lanes=lanes)
         finally:
             bilm.train(training)
+
+
+def readable(bilm: BiLM, starts: IntArray) -> IntArray:
+    """Where sentences start if those beyond a Transformer's context are read in pieces, as training reads them."""
+    if bilm.config.transformer is None:
+        return starts
+    most = bilm.config.transformer.context - 2
+    long = np.flatnonzero(np.diff(starts) > most)
+    cuts = [np.arange(starts[at] + most, starts[at + 1], most) for at in long]
+    return np.sort(np.concatenate([starts, *cuts]))
+
+
+def _sentences(part: Part, words: int) -> int:
+    """How many sentences begin within the first `words` words: at least one, and all where that is all words."""
+    if words >= part.n_words:
+        return part.n_sentences
+    return max(1, int(np.searchsorted(part.starts, words, side="left")))
 
 
 def encode_all(bilm: BiLM, rows: TypeRows, types: IntArray) -> Tensor:
@@ -77,17 +95,17 @@ def nearest_contexts(bilm: BiLM, rows: TypeRows, corpus: Corpus, n_words: int = 
     Looks at the sentences of the first `n_words` held-out words, each read by itself, and takes the most frequent word
     of at least four letters. Returns two stretches of text, or nothing where no such word comes twice.
     """
-    part = corpus.heldout
-    last = max(1, int(np.searchsorted(part.starts, min(n_words, part.n_words), side="left")))
-    ids = np.asarray(part.ids[: part.starts[last]], dtype=np.int64)
+    starts = readable(bilm, np.asarray(corpus.heldout.starts[: _sentences(corpus.heldout, n_words) + 1]))
+    ids = np.asarray(corpus.heldout.ids[: starts[-1]], dtype=np.int64)
     types, counts = np.unique(ids, return_counts=True)
-    candidates = [(int(n), int(t)) for t, n in zip(types, counts, strict=True) if n > 1 and len(corpus.word(int(t))) > 3]
+    often = [(int(count), int(type)) for type, count in zip(types, counts, strict=True) if count > 1]
+    candidates = [(count, type) for count, type in often if len(corpus.word(type)) > 3]
     if not candidates:
         return []
     wanted = max(candidates)[1]
     places = np.flatnonzero(ids == wanted)[:64]
-    owners = np.searchsorted(part.starts, places, side="right") - 1
-    pieces = np.stack([part.starts[owners], part.starts[owners + 1]], axis=1)
+    owners = np.searchsorted(starts, places, side="right") - 1
+    pieces = np.stack([starts[owners], starts[owners + 1]], axis=1)
     training = bilm.training
     bilm.eval()
     forward, backward, _ = read_window(bilm, rows, sentences(ids, pieces), None)
@@ -107,9 +125,11 @@ def nearest_contexts(bilm: BiLM, rows: TypeRows, corpus: Corpus, n_words: int = 
     return [_around(corpus, ids, int(places[i]), pieces[i], around) for i in pair]
 
 
-def _around(corpus: Corpus, ids: IntArray, place: int, piece: IntArray, around: int) -> str:  # fmt: skip
+def _around(corpus: Corpus, ids: IntArray, place: int, piece: IntArray, around: int) -> str:
     begin, end = max(int(piece[0]), place - around), min(int(piece[1]), place + around + 1)
-    return " ".join(f"[{corpus.word(int(ids[i]))}]" if i == place else corpus.word(int(ids[i])) for i in range(begin, end))
+    words = [corpus.word(int(ids[at])) for at in range(begin, end)]
+    words[place - begin] = f"[{words[place - begin]}]"
+    return " ".join(words)
 
 
 def stream_of(part: Part) -> Stream:
