@@ -107,16 +107,20 @@ def tensorflow(softmax: Softmax, hidden: Tensor, targets: Tensor, samples: Sampl
     n_words=st.integers(2, 30),
     share=st.floats(0, 1),
     size=st.integers(1, 6),
+    at_once=st.sampled_from([1, 7, 60, 1 << 22]),
     scale=st.sampled_from([1.0, -0.3]),
     seed=st.integers(0, 9),
 )
-def test_the_sampled_loss_is_tensorflows(
-    n_targets: int, n_words: int, share: float, size: int, scale: float, seed: int
+def test_the_sampled_loss_is_tensorflows_whatever_the_size_of_a_block(
+    n_targets: int, n_words: int, share: float, size: int, at_once: int, scale: float, seed: int
 ) -> None:
     softmax, hidden, targets = case(seed, n_targets, n_words, size)
     samples = draw_samples(n_words, max(1, int(share * (n_words // 2))), np.random.default_rng(seed))
     expected = tensorflow(softmax, hidden, targets, samples)
-    found = sampled_softmax(softmax, hidden, targets, samples, torch.float64)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(library, "SCORES_AT_ONCE", at_once)
+        patch.setattr(library, "ROWS_AT_LEAST", 1)
+        found = sampled_softmax(softmax, hidden, targets, samples, torch.float64)
     assert not found.each.requires_grad
     assert_close([found.total, found.each], [expected.sum(), expected], 1e-10)
     assert_close(
@@ -242,6 +246,25 @@ def test_more_samples_than_half_of_the_words_are_refused(n_samples: int) -> None
 
 
 @pytest.mark.parametrize("loss", ["full", "sampled"])
+def test_single_precision_is_that_of_single_precision(loss: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By whatever kernel this CPU prefers."""
+    monkeypatch.setattr(library, "SCORES_AT_ONCE", 128 * 300)
+    results = []
+    for dtype in (torch.float64, torch.float32):
+        softmax, hidden, targets = case(3, 500, 300, 40, dtype)
+        samples = draw_samples(300, 100, np.random.default_rng(1))
+        found = (
+            full_softmax(softmax, hidden, targets, dtype)
+            if loss == "full"
+            else sampled_softmax(softmax, hidden, targets, samples, dtype)
+        )
+        results.append([found.total.detach(), found.each, *gradients(found.total, softmax, hidden)])
+    for double, single in zip(*results, strict=True):
+        assert single.dtype == torch.float32
+        assert (single - double).norm() < 2e-6 * double.norm()
+
+
+@pytest.mark.parametrize("loss", ["full", "sampled"])
 def test_half_precision_is_within_a_hundredth_of_single(loss: str) -> None:
     softmax, hidden, targets = case(3, 40, 200, 16, torch.float32)
     softmax.weight.data *= 0.5
@@ -279,7 +302,11 @@ def test_no_more_scores_are_ever_made_than_one_block(monkeypatch: pytest.MonkeyP
     softmax, hidden, targets = case(1, 300, 1000, 4, torch.float32)
     with Largest() as largest:
         full_softmax(softmax, hidden, targets).total.backward()
-    assert largest.size == 5000
+    assert largest.size == 5 * 1000
+    samples = draw_samples(1000, 400, np.random.default_rng(1))
+    with Largest() as largest:
+        sampled_softmax(softmax, hidden, targets, samples).total.backward()
+    assert largest.size == 12 * 400
     with Largest() as largest:  # the plain way makes them all
         F.cross_entropy(F.linear(hidden, softmax.weight, softmax.bias), targets).backward()
     assert largest.size == 300 * 1000

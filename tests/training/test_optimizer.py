@@ -220,8 +220,10 @@ def parameters(sparse: bool, scale: float = 1.0) -> list[nn.Parameter]:
     found = [nn.Parameter(torch.zeros(shape)) for shape in ((4, 3), (5,), (6, 2), (3,))]
     for parameter in found[:3]:
         parameter.grad = torch.randn(parameter.shape, generator=generator) * scale
-    both = [only_rows(torch.randn(6, 2, generator=generator) * scale, rows) for rows in ((1, 4), (0, 4))]
-    found[2].grad = both[0] + both[1] if sparse else both[0].to_dense() + both[1].to_dense()
+    twice = torch.randn(6, 2, generator=generator) * scale
+    found[2].grad = only_rows(twice, (1, 4, 0, 4))
+    assert float(found[2].grad.to_dense()[4, 0]) == float(2 * twice[4, 0])
+    found[2].grad = found[2].grad if sparse else found[2].grad.to_dense()
     return found
 
 
