@@ -191,7 +191,13 @@ def _same(path: Path, stored: dict[str, Any], run: dict[str, Any]) -> None:
     free = {f"training.{name}" for name in FREE}
     if now.get("training.schedule") != "cosine":  # only a cosine knows where it ends
         free.add("training.epochs")
-    for name in sorted((before.keys() | now.keys()) - free):
+    if before.get("corpus") != now["corpus"]:
+        raise ResumeError(
+            f"{path} belongs to a run on another text, or on this one prepared with other options; go on with the same "
+            "text, or start in another folder"
+        )
+    # What was given is named before what follows from it.
+    for name in sorted((before.keys() | now.keys()) - free, key=lambda name: (not name.startswith("training."), name)):
         if before.get(name) != now.get(name):
             raise ResumeError(
                 f"{path} was made with {name} = {before.get(name)!r}, this run has {now.get(name)!r}; "
