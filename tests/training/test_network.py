@@ -342,6 +342,17 @@ def test_dropout_falls_on_layers_inputs_outputs_and_recurrent_weights(monkeypatc
     assert len({float(mask.sum()) for mask in drawn if mask is not None}) > 1
 
 
+def test_dropout_falls_on_the_outputs_of_a_transformer() -> None:
+    of = corpus([[*WORDS, *WORDS]] * 8)
+    model = bilm(**(KINDS["transformer"] | {"projection_size": 40})).train()
+    window = sentences(of.train.ids, pieces(of))
+    plain = read_window(model, rows(of), window, None, torch.float64)[:2]
+    found = read_window(model, rows(of), window, None, torch.float64, Dropout(outputs=0.2))[:2]
+    for a, b in zip(found, plain, strict=True):
+        assert share_of_zeros(a) == pytest.approx(0.2, abs=0.03)
+        torch.testing.assert_close(a[a != 0], b[a != 0] / 0.8, atol=1e-12, rtol=0)
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_nothing_is_dropped_but_in_training(kind: str) -> None:
     model, of = bilm(**(KINDS[kind] | {"dropout": 0.5})).eval(), corpus(TEXT)
