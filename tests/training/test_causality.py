@@ -86,7 +86,7 @@ words = st.integers(3, N_TYPES - 1)
 texts = st.lists(st.lists(words, max_size=5), max_size=4)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(same=texts, left=texts, right=texts, n_same=st.integers(0, 4), steps=st.integers(1, 9))
 def test_texts_that_begin_alike_are_known_alike_as_far_as_they_are(
     same: Text, left: Text, right: Text, n_same: int, steps: int
@@ -113,7 +113,7 @@ PLACES = [(sentence, word) for sentence, words in enumerate(TEXT) for word in ra
 
 
 @pytest.mark.parametrize("n_lanes", [1, 3])
-@pytest.mark.parametrize("steps", [1, 3, 4, 50])
+@pytest.mark.parametrize("steps", [1, 3, 50])
 def test_no_position_of_any_lane_feels_a_word_before_its_direction_reads_it(n_lanes: int, steps: int) -> None:
     tops, inputs = read_lanes(TEXT, n_lanes, steps), inputs_of(TEXT, n_lanes, steps)
     for sentence, word in PLACES:
