@@ -167,6 +167,31 @@ OnEmptyLines = Annotated[
 Seed = Annotated[int, _value("--seed", "N", "For every random choice; the same seed gives the same result.", min=0)]
 Processes = Annotated[int | None, _value("--processes", "N", "By default one a core.", min=1)]
 
+# --- adapt
+
+AdaptedModel = Annotated[
+    str, typer.Argument(metavar="MODEL", help="The model to go on from: folder, file, archive, address or hub id.")
+]
+NewVocabulary = Annotated[
+    bool, _flag("--new-vocabulary", "Predict the words of the text; what is known of shared words is kept.")
+]
+NewVocabularySize = Annotated[
+    int | None,
+    _value(
+        "--vocab-size",
+        "V",
+        "Words to predict, where they are new. By default all of the text, at most 100,000.",
+        min=4,
+    ),
+]
+Guard = Annotated[
+    list[str] | None,
+    _value("--guard", "TEXT", "Held-out text of the old kind, measured before and after; may be given again."),
+]
+GuardLimit = Annotated[
+    float, _value("--guard-limit", "X", "Warn where that text's perplexity grows by more than this.")
+]
+
 # --- evaluate, score, generate, substitutes
 
 LanguageModelArgument = Annotated[

@@ -181,6 +181,15 @@ def _guarded(model: Model, guard: Callable[[], Iterable[Words]] | None, device: 
 # --- what to start from
 
 
+def check_adaptable(model: Model) -> None:
+    """Raises `UnsupportedModelError` for a model that looks words up in a table."""
+    if model.bilm.config.encoder != "char_cnn":
+        raise UnsupportedModelError(
+            "this model looks words up in a table that new text does not fit; only a model that reads characters alone "
+            "can be adapted: give another model, or train one"
+        )
+
+
 def started(
     model: Model, corpus: Corpus, *, new_vocabulary: bool = False, vocabulary: int | None = None, device: str = "cpu"
 ) -> Start:
@@ -189,11 +198,7 @@ def started(
     Raises `UnsupportedModelError` for a model that looks words up in a table, or one whose vocabulary has no <UNK> to
     score unknown words by; `OptionError` for a corpus of other characters, or a size for a vocabulary that stays.
     """
-    if model.bilm.config.encoder != "char_cnn":
-        raise UnsupportedModelError(
-            "this model looks words up in a table that new text does not fit; only a model that reads characters alone "
-            "can be adapted: give another model, or train one"
-        )
+    check_adaptable(model)
     if model.characters != corpus.characters:
         raise OptionError(
             f"the corpus was prepared for {_described(corpus)}, the model reads {_described(model)}: give the text "
