@@ -146,6 +146,7 @@ class Run:
         self.heldout = HeldOut.of(corpus.heldout, self.softmax_rows, config.validation_words)
         self.on_event = on_event
         self.position = Position()
+        self.went_back_to: int | None = None
         self.identity = checkpoint.identity(corpus, self.architecture, config, self.vocabulary, self.processes.world)
         self.states: list[States | None] = [None] * config.accumulate
         self.writer = Outcome(folder, corpus, self.vocabulary, card or ModelCard(), writes=self.processes.first)
@@ -351,15 +352,18 @@ class Run:
         """To the last good state, at half the rate. Raises `TrainingError` where that has been tried too often."""
         before = replace(self.position)
         if before.rollbacks >= self.config.rollbacks:
-            left = (
-                "the best network so far is in the folder" if before.best is not None else "no network was good enough"
-            )
+            left = "no network was validated" if before.best is None else "the best network so far is in the folder"
             raise TrainingError(
                 f"the loss is no number, or has run away, at update {before.update}, also at {before.rate_scale:g} of "
                 f"the learning rate; start again in another folder with a lower --learning-rate ({left})"
             )
+        # A state that the run could not leave at half the rate either may have gone wrong before anybody saw it.
+        if self.went_back_to == checkpoint.newest(self.folder) and self.processes.first:
+            checkpoint.drop_newest(self.folder)
+        self.processes.wait()
         self._restore()
         position = self.position
+        self.went_back_to = position.update
         position.rate_scale, position.rollbacks = before.rate_scale / 2, before.rollbacks + 1
         if before.best is not None:  # the model in the folder stays the best, whatever became of its successors
             position.best, position.best_update = before.best, before.best_update
@@ -417,6 +421,8 @@ def refuse_used(folder: Path) -> None:
     if folder.exists() and not folder.is_dir():
         raise OutputError(f"{folder} exists and is no folder; give another name")
     allowed = {CORPUS, f"{CORPUS}.partial"}
+    if not checkpoint.found(folder):
+        allowed.add(checkpoint.FOLDER)  # of a run that ended before its first one
     others = sorted(entry.name for entry in folder.iterdir() if entry.name not in allowed) if folder.is_dir() else []
     if others:
         hint = "pass --resume to go on with the run that is there, or " if checkpoint.found(folder) else ""

@@ -176,8 +176,6 @@ def _config(recipe: str, dropout: dict[str, Any], values: dict[str, Any]) -> Tra
 
     start = RECIPES[recipe]
     given = {name: value for name, value in dropout.items() if value is not None}
-    if any(not 0 <= value < 1 for value in given.values()):
-        raise OptionError(f"dropout is a share from 0 to below 1, was: {given}")
     chosen = {name: value for name, value in values.items() if value is not None}
     return replace(start, dropout=replace(start.dropout, **given), **chosen)
 

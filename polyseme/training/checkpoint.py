@@ -101,6 +101,19 @@ def found(folder: Path) -> list[Path]:
     return sorted((folder / FOLDER).glob("[0-9]*.safetensors"))
 
 
+def newest(folder: Path) -> int | None:
+    """The update after which the newest checkpoint was made."""
+    files = found(folder)
+    return int(files[-1].stem) if files else None
+
+
+def drop_newest(folder: Path) -> None:
+    """Removes the newest checkpoint if there is one before it."""
+    files = found(folder)
+    if len(files) > 1:
+        files[-1].unlink(missing_ok=True)
+
+
 def save(folder: Path, tensors: dict[str, Tensor], position: Position, run: dict[str, Any], keep: int) -> Path:
     """Writes a checkpoint under a temporary name, renames it, and removes all but the last `keep`.
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+import math
+from dataclasses import asdict, dataclass, field, replace
 from typing import Literal
 
 from polyseme.bilm import BiLMConfig
@@ -82,16 +83,29 @@ class TrainConfig:
     rollbacks: int = 5
 
     def __post_init__(self) -> None:
-        positive = ("epochs", "lanes", "steps", "accumulate", "samples", "log_every", "checkpoint_every", "keep")
-        for name in positive:
+        counts = ("epochs", "lanes", "steps", "accumulate", "samples", "log_every", "checkpoint_every", "keep")
+        for name in (*counts, "validation_words"):
             if getattr(self, name) < 1:
                 raise OptionError(f"{name} must be at least 1, was: {getattr(self, name)}")
-        for name in ("warm_up", "weight_decay", "seed", "validate_every", "patience", "rollbacks"):
-            if getattr(self, name) < 0:
+        for name in (
+            "warm_up",
+            "weight_decay",
+            "initial_accumulator",
+            "seed",
+            "validate_every",
+            "patience",
+            "rollbacks",
+        ):
+            if not 0 <= getattr(self, name) < math.inf:
                 raise OptionError(f"{name} must be 0 or more, was: {getattr(self, name)}")
         for name in ("learning_rate", "clip_norm", "gradient_scale"):
-            if not getattr(self, name) > 0:
+            if not 0 < getattr(self, name) < math.inf:
                 raise OptionError(f"{name} must be above 0, was: {getattr(self, name)}")
+        if not all(0 <= beta < 1 for beta in self.betas):
+            raise OptionError(f"betas must be from 0 to below 1, were: {self.betas}")
+        for name, share in asdict(self.dropout).items():
+            if not 0 <= share < 1:
+                raise OptionError(f"dropout is a share from 0 to below 1, was: {share} of {name}")
         for name, known in (
             ("optimizer", ("adamw", "adagrad")),
             ("schedule", ("constant", "cosine", "inverse_sqrt")),

@@ -69,9 +69,11 @@ class Outcome:
             native.write(_settled(model), working)
             for file in sorted(working.iterdir(), key=lambda file: file.suffix == ".safetensors"):
                 file.replace(self.folder / file.name)
-        except OSError as error:
+        except (OSError, OutputError) as error:
+            why = error.__cause__ if isinstance(error, OutputError) else error
             raise OutputError(
-                f"{self.folder}: the model cannot be written ({error.strerror or error}); make room and pass --resume"
+                f"{self.folder}: the model cannot be written ({getattr(why, 'strerror', None) or error}); make room and "
+                "pass --resume"
             ) from error
         finally:
             if working is not None:
