@@ -184,7 +184,7 @@ class Run:
         n_targets = sum(int((part.forward_targets != UNSCORED).sum()) for part in parts)
         n_targets = int(self.processes.sum([n_targets], self.device)[0])
         # Every random number of an update comes from its own number: nothing else has to be remembered.
-        torch.manual_seed(_mixed(config.seed, number, self.processes.rank))
+        torch.manual_seed(self.processes.seed(config.seed, number))
         samples = None
         if self.n_samples:
             samples = draw_samples(len(self.vocabulary), self.n_samples, np.random.default_rng([config.seed, number]))
@@ -290,7 +290,7 @@ class Run:
         found = self.processes.from_first(found, self.device)
         if math.isnan(found[0]):
             return False
-        losses = LossSums(found[0], found[1], int(found[2]))
+        losses = _sums(found)
         perplexity = losses.perplexity
         better = position.best is None or perplexity.mean < position.best
         position.validated = position.update
@@ -392,24 +392,24 @@ class Run:
 
     def _finish(self) -> TrainReport:
         """The exact perplexity of the whole held-out part by the best network, into its card and the log."""
-        losses = None
+        found = [0.0] * 3
         if self.processes.first:
             best, part = open_model(self.folder).bilm.to(self.device), self.corpus.heldout
-            losses = HeldOut.of(part, self.softmax_rows, part.n_words).losses(best, self.rows, lanes=1)
-            self.writer.model(best, "held-out text", losses)
+            sums = HeldOut.of(part, self.softmax_rows, part.n_words).losses(best, self.rows, lanes=1)
+            found = [sums.forward, sums.backward, float(sums.targets)]
+            self.writer.model(best, "held-out text", sums)
             self._tell(
                 {
                     "event": "end",
                     "update": self.position.update,
-                    "heldout": asdict(losses.perplexity),
-                    "heldout_targets": losses.targets,
+                    "heldout": asdict(sums.perplexity),
+                    "heldout_targets": sums.targets,
                     "best_update": self.position.best_update,
                     "seconds": self.position.seconds,
                     "versions": versions(),
                 }
             )
-        self.processes.wait()
-        return self._report(losses, stopped=False)
+        return self._report(_sums(self.processes.from_first(found, self.device)), stopped=False)
 
     def _report(self, losses: LossSums | None, *, stopped: bool) -> TrainReport:
         position = self.position
@@ -429,6 +429,10 @@ def refuse_used(folder: Path) -> None:
         raise OutputError(f"{folder} is not empty (it holds {others[0]!r}): {hint}give another folder")
 
 
+def _sums(found: list[float]) -> LossSums:
+    return LossSums(found[0], found[1], int(found[2]))
+
+
 def _n_updates(batches: Batches, epochs: int) -> int:
     """Of the whole run. Lanes begin elsewhere each epoch, and the longest one decides; sentences batch the same way."""
     return sum(map(batches.start_epoch, range(epochs))) if batches.carried else epochs * batches.start_epoch(0)
@@ -442,8 +446,3 @@ def _softmax_rows(corpus: Corpus, vocabulary: Vocabulary, start: Model | None) -
     rows = vocabulary.ids(corpus.words).astype(np.int64)
     rows[[START, END]] = vocabulary.id(SENTENCE_START), vocabulary.id(SENTENCE_END)
     return rows
-
-
-def _mixed(seed: int, update: int, rank: int) -> int:
-    """One number for torch's generator, far apart for neighbouring updates."""
-    return int(np.random.SeedSequence([seed, update, rank]).generate_state(1, np.uint64)[0] >> 1)

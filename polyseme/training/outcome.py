@@ -70,10 +70,10 @@ class Outcome:
             for file in sorted(working.iterdir(), key=lambda file: file.suffix == ".safetensors"):
                 file.replace(self.folder / file.name)
         except (OSError, OutputError) as error:
-            why = error.__cause__ if isinstance(error, OutputError) else error
+            cause = error.__cause__ if isinstance(error, OutputError) else error
+            reason = getattr(cause, "strerror", None) or error
             raise OutputError(
-                f"{self.folder}: the model cannot be written ({getattr(why, 'strerror', None) or error}); make room and "
-                "pass --resume"
+                f"{self.folder}: the model cannot be written ({reason}); make room and pass --resume"
             ) from error
         finally:
             if working is not None:

@@ -17,6 +17,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 
+import numpy as np
 import torch
 import torch.distributed as dist
 from safetensors.torch import load as unpacked
@@ -31,7 +32,7 @@ TIMEOUT = timedelta(hours=12)
 
 @dataclass(frozen=True)
 class Processes:
-    """`rank` of `world`; `local`: the rank on this machine, which names its GPU. Every method needs all of them."""
+    """`rank` of `world`; `local`: the rank on this machine, which names its GPU. What is summed needs all of them."""
 
     rank: int = 0
     world: int = 1
@@ -41,6 +42,10 @@ class Processes:
     def first(self) -> bool:
         """Whether this process writes files and speaks."""
         return self.rank == 0
+
+    def seed(self, seed: int, update: int) -> int:
+        """For torch's generator: far apart for neighbouring updates, and another one in each process."""
+        return int(np.random.SeedSequence([seed, update, self.rank]).generate_state(1, np.uint64)[0] >> 1)
 
     def sum(self, values: Iterable[float], device: torch.device) -> list[float]:
         """Each value summed over all processes."""
