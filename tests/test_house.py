@@ -28,13 +28,14 @@ FLOORS: list[set[str]] = [
     {"encoder", "settle", "batching", "records"},
     {"engine", "elmo_bilm"},
     {"lm"},
-    {"embedder", "elmo", "train"},
+    {"embedder", "elmo", "train", "training"},
     {"long_sentence"},
     {"embed_file", "verify"},
     {"tasks", "insight", "search", "scale", "hub"},
     {"cli", "serve"},
 ]
-NEIGHBOURS_ALLOWED = {("cli", "serve")}  # the verb `serve` starts the server
+# `serve` starts the server; train.py is the first page of the room training/, whose plan and adapt run the loop.
+NEIGHBOURS_ALLOWED = {("cli", "serve"), ("train", "training"), ("training", "train")}
 FLOOR_OF = {unit: number for number, units in enumerate(FLOORS) for unit in units}
 DOORS = {"", "__main__"}  # polyseme/__init__.py and __main__.py open onto every floor
 
