@@ -17,7 +17,8 @@ def processor() -> str:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:
         return platform.processor()
-    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.processor())
+    names = (line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
+    return next(names, platform.processor())
 
 
 def main(name: str, out: Path) -> None:
@@ -36,8 +37,7 @@ def main(name: str, out: Path) -> None:
         "versions": {"polyseme": polyseme.__version__, **end["versions"], "python": platform.python_version()},
         "machine": {"cpu": processor(), "cores": os.cpu_count(), "system": platform.platform()},
     }
-    json.dump(result, sys.stdout, indent=1)
-    print()
+    sys.stdout.write(json.dumps(result, indent=1) + "\n")
 
 
 if __name__ == "__main__":
