@@ -19,7 +19,19 @@ from polyseme.cli.main import app
 from polyseme.errors import InputError, OptionError
 
 MODEL = str(Path(__file__).parents[1] / "data" / "allennlp-char" / "highway2")
-VERBS = ["embed", "prepare", "convert", "info", "verify", "evaluate", "score", "generate", "substitutes"]
+VERBS = [
+    "embed",
+    "prepare",
+    "train",
+    "adapt",
+    "convert",
+    "info",
+    "verify",
+    "evaluate",
+    "score",
+    "generate",
+    "substitutes",
+]
 runner = CliRunner()
 
 
