@@ -180,7 +180,7 @@ NewVocabularySize = Annotated[
     _value(
         "--vocab-size",
         "V",
-        "Words to predict, where they are new. By default all of the text, at most 100,000.",
+        "Words to predict, where they are new. By default all that come twice in the text, at most 100,000.",
         min=4,
     ),
 ]

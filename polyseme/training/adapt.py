@@ -35,7 +35,7 @@ from polyseme.text.vocab import SPECIAL, Vocabulary
 from polyseme.train import Event, TrainReport, refuse_used, train
 from polyseme.training.config import TrainConfig
 from polyseme.training.network import TypeRows
-from polyseme.training.new_rows import Contexts, Softmax, joined, moved_biases, new_softmax, read_contexts
+from polyseme.training.new_rows import Contexts, Softmax, joined, lanes_for, moved_biases, new_softmax, read_contexts
 from polyseme.training.processes import Processes
 from polyseme.training.validate import HeldOut
 
@@ -44,7 +44,6 @@ SoftmaxKind = Literal["kept", "new vocabulary", "new"]
 
 MOST_WORDS = 100_000  # of a vocabulary whose size nobody chose
 FEW_SHARED = 10  # words below which nothing can be learned from the rows of a vocabulary
-UPDATES_OF_EPOCH = 200  # at least, where the text is long enough
 
 
 @dataclass(frozen=True)
@@ -108,10 +107,7 @@ class AdaptReport:
 
 def gentle(corpus: Corpus) -> TrainConfig:
     """How a trained model goes on: a tenth of the rate, three epochs at most, as many lanes as the text deserves."""
-    lanes = corpus.train.n_targets // (UPDATES_OF_EPOCH * TrainConfig.steps)
-    return TrainConfig(
-        epochs=3, lanes=min(TrainConfig.lanes, max(8, lanes)), learning_rate=1e-4, warm_up=50, patience=1
-    )
+    return TrainConfig(epochs=3, lanes=lanes_for(corpus), learning_rate=1e-4, warm_up=50, patience=1)
 
 
 def adapt(
@@ -216,13 +212,18 @@ def started(
                 "this model's vocabulary has no <UNK>, so words outside it cannot be scored; pass --new-vocabulary"
             )
         return Start(_copied(model, corpus, model.vocabulary, None), "kept", len(model.vocabulary), 0)
-    words = corpus.vocabulary(min(vocabulary or MOST_WORDS, len(corpus)))
+    words = corpus.vocabulary(min(vocabulary or _usual_size(corpus), len(corpus)))
     types = softmax_rows(corpus, words)
     contexts = read_contexts(model.bilm.to(device_named(device)), corpus, types, len(words))
     counts = _counts(corpus, types, len(words))
     if not has_softmax:
         return Start(_copied(model, corpus, words, new_softmax(contexts, counts)), "new", 0, len(words))
     return _with_words(model, corpus, words, contexts, counts)
+
+
+def _usual_size(corpus: Corpus) -> int:
+    """All words that come twice: those that come once teach <UNK> how often to expect what nobody has seen."""
+    return min(MOST_WORDS, max(len(SPECIAL) + 1, len(SPECIAL) + int(np.count_nonzero(corpus.counts > 1))))
 
 
 def softmax_rows(corpus: Corpus, vocabulary: Vocabulary) -> IntArray:
@@ -259,7 +260,9 @@ def _counts(corpus: Corpus, rows: IntArray, n_words: int) -> Tensor:
     """How often each row is a target of either direction, halved. *Shape:* (V,)."""
     counts = np.bincount(rows, weights=corpus.counts, minlength=n_words)
     counts[rows[[START, END]]] = corpus.train.n_sentences / 2
-    counts[rows[UNKNOWN]] += corpus.train.n_words - corpus.counts.sum()
+    # Where every word of the text has a row, unseen words are as frequent as those seen once (Good and Turing).
+    outside = counts[rows[UNKNOWN]] + corpus.train.n_words - corpus.counts.sum()
+    counts[rows[UNKNOWN]] = max(outside, np.count_nonzero(corpus.counts == 1))
     return torch.from_numpy(counts).float()
 
 

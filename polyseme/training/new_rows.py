@@ -40,6 +40,7 @@ from polyseme.training.validate import stream_of
 IntArray = npt.NDArray[np.int64]
 Softmax = tuple[Tensor, Tensor]  # rows (V, P) and biases (V,)
 
+UPDATES_OF_EPOCH = 200  # at least, where the text is long enough
 READ_TARGETS = 1_000_000  # a direction, at most
 TRIED_TARGETS = 4_000  # of both directions, on which everything that is no sum is chosen
 FACTORS = (0.0, 0.1, 0.15, 0.2, 0.25, 0.3, 0.35, 0.4, 0.5, 0.6, 0.8, 1.0)
@@ -82,25 +83,30 @@ def read_contexts(bilm: BiLM, corpus: Corpus, softmax_rows: IntArray, n_words: i
     counts, sums = torch.zeros(n_words), torch.zeros(n_words, size)
     second = torch.zeros(size, size, dtype=torch.float64)
     batches, n_updates = _batches(bilm, corpus)
-    last = n_updates // 20  # updates to try on; a short text is read and tried on at once
+    last = max(2, n_updates // 10)  # updates to try on
     tried: list[tuple[Tensor, Tensor]] = []
     for update, hidden, types in _hidden(bilm, corpus, batches, n_updates):
         rows = torch.from_numpy(softmax_rows[types])
-        if update < n_updates - last:
+        if update < max(1, n_updates - last):
             counts += torch.bincount(rows, minlength=n_words)
             sums.index_add_(0, rows, hidden)
             second += (hidden.t() @ hidden).double()
-        if update >= n_updates - max(1, last):
+        if update >= n_updates - last:
             tried.append((hidden, rows))
     hidden, rows = (torch.cat(parts) for parts in zip(*tried, strict=True))
     some = torch.arange(0, len(rows), max(1, -(-len(rows) // TRIED_TARGETS)))
     return Contexts(counts, sums, second, hidden[some], rows[some])
 
 
+def lanes_for(corpus: Corpus) -> int:
+    """How many stretches of a text are read together: few of a short one, so that it still makes many updates."""
+    return min(TrainConfig.lanes, max(8, corpus.train.n_targets // (UPDATES_OF_EPOCH * TrainConfig.steps)))
+
+
 def _batches(bilm: BiLM, corpus: Corpus) -> tuple[Batches, int]:
     """As training reads, and how many updates of it."""
-    config, transformer = TrainConfig(), bilm.config.transformer
-    stream = stream_of(corpus.train)
+    transformer, stream = bilm.config.transformer, stream_of(corpus.train)
+    config = TrainConfig(lanes=lanes_for(corpus))
     batches: Batches = (
         SentenceBatches(stream, config, Processes(), transformer.context)
         if transformer is not None
@@ -148,7 +154,7 @@ def joined(contexts: Contexts, counts: Tensor, wanted: Tensor, kept: Softmax) ->
     is_new = torch.isin(contexts.rows, wanted).double()
     share = (counts[wanted].sum() / counts.sum()).double().clamp(1e-4, 1 - 1e-4)
     hidden = contexts.hidden.double()
-    mean, spread = hidden.mean(0), hidden.std(0).clamp_min(1e-6)
+    mean, spread = hidden.mean(0), hidden.std(0, correction=0).clamp_min(1e-6)
     x = torch.cat([(hidden - mean) / spread, torch.ones(len(hidden), 1)], dim=1)
     start = torch.zeros(x.size(1), dtype=torch.float64)
     start[-1] = torch.logit(share) - offset.mean()
