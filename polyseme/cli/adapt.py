@@ -102,6 +102,7 @@ def adapt(
         board = _board(folder) if tensorboard and processes.first else None
         try:
             opened = _open(model, meter)
+            _check(opened, new_vocabulary=new_vocabulary, vocabulary=vocab_size, guard_limit=guard_limit)
             reading = _as_the_model_reads(opened, reading)
             corpus = _corpus(text, folder, opened, {**reading, **kept}, heldout_text or [], processes, meter)
             card = {"data": data or _data(opened, text), "licence": licence, "recipe": again_launched(processes)}
@@ -132,13 +133,17 @@ def adapt(
 def _open(model: str, meter: Meter) -> Model:
     from polyseme.fetch import resolve
     from polyseme.formats.folder import open_model
-    from polyseme.training.adapt import check_adaptable
 
     path = resolve(model, progress=lambda done, total: meter.update(done, total or 0, "bytes"))
     meter.step(f"opening {path}")
-    opened = open_model(path)
-    check_adaptable(opened)  # before the text is prepared for it
-    return opened
+    return open_model(path)
+
+
+def _check(model: Model, **options: Any) -> None:
+    """Before the text is prepared for a model that cannot read it."""
+    from polyseme.training.adapt import check
+
+    check(model, **options)
 
 
 def _as_the_model_reads(model: Model, reading: dict[str, Any]) -> dict[str, Any]:

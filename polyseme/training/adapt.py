@@ -133,10 +133,9 @@ def adapt(
     `new_vocabulary`: predict the corpus's words instead of the model's; `vocabulary`: how many, where they are new.
     `guard`: gives the sentences of old held-out text, and is asked twice. The model that was given stays as it is.
 
-    Raises what `started` and `train` raise, and `OptionError` for a limit that is no factor.
+    Raises what `check`, `started` and `train` raise.
     """
-    if not guard_limit > 0:
-        raise OptionError(f"the limit of the guard is a factor above 0 (1.1: a tenth worse), was: {guard_limit}")
+    check(model, new_vocabulary=new_vocabulary, vocabulary=vocabulary, guard_limit=guard_limit)
     processes = processes or Processes()
     if processes.first and not resume:
         refuse_used(Path(folder))
@@ -177,13 +176,33 @@ def _guarded(model: Model, guard: Callable[[], Iterable[Words]] | None, device: 
 # --- what to start from
 
 
-def check_adaptable(model: Model) -> None:
-    """Raises `UnsupportedModelError` for a model that looks words up in a table."""
+def check(model: Model, *, new_vocabulary: bool, vocabulary: int | None, guard_limit: float = 1.1) -> None:
+    """What would stop a run and can be known before the text is read.
+
+    Raises `UnsupportedModelError` for a model that looks words up in a table, or one whose vocabulary stays and has no
+    <UNK> to score unknown words by; `OptionError` for a size of a vocabulary that stays, and a limit that is no factor.
+    """
+    if not guard_limit > 0:
+        raise OptionError(f"the limit of the guard is a factor above 0 (1.1: a tenth worse), was: {guard_limit}")
     if model.bilm.config.encoder != "char_cnn":
         raise UnsupportedModelError(
             "this model looks words up in a table that new text does not fit; only a model that reads characters alone "
             "can be adapted: give another model, or train one"
         )
+    if new_vocabulary or not _predicts(model):
+        return
+    if vocabulary is not None:
+        raise OptionError("a vocabulary size was given, but the model keeps its own words; pass --new-vocabulary, too")
+    assert model.vocabulary is not None
+    if UNKNOWN_WORD not in model.vocabulary:
+        raise UnsupportedModelError(
+            "this model's vocabulary has no <UNK>, so words outside it cannot be scored; pass --new-vocabulary"
+        )
+
+
+def _predicts(model: Model) -> bool:
+    """Whether there is a softmax whose words are known."""
+    return model.bilm.softmax is not None and model.vocabulary is not None
 
 
 def started(
@@ -191,32 +210,22 @@ def started(
 ) -> Start:
     """A copy of the model that reads the corpus and predicts words.
 
-    Raises `UnsupportedModelError` for a model that looks words up in a table, or one whose vocabulary has no <UNK> to
-    score unknown words by; `OptionError` for a corpus of other characters, or a size for a vocabulary that stays.
+    Raises what `check` raises, and `OptionError` for a corpus of other characters.
     """
-    check_adaptable(model)
+    check(model, new_vocabulary=new_vocabulary, vocabulary=vocabulary)
     if model.characters != corpus.characters:
         raise OptionError(
             f"the corpus was prepared for {_described(corpus)}, the model reads {_described(model)}: give the text "
             "itself, which is then prepared for the model"
         )
-    has_softmax = model.bilm.softmax is not None and model.vocabulary is not None
-    if has_softmax and not new_vocabulary:
-        if vocabulary is not None:
-            raise OptionError(
-                "a vocabulary size was given, but the model keeps its own words; ask for a new vocabulary"
-            )
+    if _predicts(model) and not new_vocabulary:
         assert model.vocabulary is not None
-        if UNKNOWN_WORD not in model.vocabulary:
-            raise UnsupportedModelError(
-                "this model's vocabulary has no <UNK>, so words outside it cannot be scored; pass --new-vocabulary"
-            )
         return Start(_copied(model, corpus, model.vocabulary, None), "kept", len(model.vocabulary), 0)
     words = corpus.vocabulary(min(vocabulary or _usual_size(corpus), len(corpus)))
     types = softmax_rows(corpus, words)
     contexts = read_contexts(model.bilm.to(device_named(device)), corpus, types, len(words))
     counts = _counts(corpus, types, len(words))
-    if not has_softmax:
+    if not _predicts(model):
         return Start(_copied(model, corpus, words, new_softmax(contexts, counts)), "new", 0, len(words))
     return _with_words(model, corpus, words, contexts, counts)
 
