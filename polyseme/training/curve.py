@@ -24,9 +24,10 @@ from polyseme.training.outcome import LOG, read_log
 
 CURVE = "curve.html"
 WIDTH, LEFT, RIGHT = 960, 74, 872
-TOP, MIDDLE = 124, 470  # of the perplexity
-RATE_TOP, RATE_BOTTOM, HEIGHT = 510, 590, 656
+TOP, MIDDLE = 140, 486  # of the perplexity
+RATE_TOP, RATE_BOTTOM, HEIGHT = 526, 606, 672
 NOTES = 46  # at the foot of the upper panel, where marks are explained
+LINE = 130  # characters below the title
 WORST = 1000.0  # times the best perplexity: what lies above is cut off, and said
 
 STYLE = """
@@ -73,7 +74,10 @@ thead th { font-weight: 600; } .best td, .best th { font-weight: 600; }
 
 
 def svg(events: Sequence[Event], title: str = "Training curve", subtitle: str = "") -> str:
-    """The curve as an SVG picture with a title and a description for those who cannot see it."""
+    """The curve as an SVG picture with a title and a description for those who cannot see it.
+
+    `subtitle`: two lines at most.
+    """
     log = Log(events)
     said = "\n".join(_said(log))
     parts = [
@@ -83,7 +87,7 @@ def svg(events: Sequence[Event], title: str = "Training curve", subtitle: str = 
         f"<style>{STYLE}</style>",
         f'<rect class="ground" width="{WIDTH}" height="{HEIGHT}"/>',
         _text(20, 32, title, "title"),
-        _text(20, 54, subtitle, "faint"),
+        *(_text(20, 54 + 18 * row, _cut(line), "faint") for row, line in enumerate(subtitle.split("\n")[:2])),
     ]
     values = log.values()
     if not values:
@@ -103,6 +107,11 @@ def svg(events: Sequence[Event], title: str = "Training curve", subtitle: str = 
     return "\n".join([*parts, "</svg>"])
 
 
+def _cut(text: str) -> str:
+    """What surely fits on a line."""
+    return text if len(text) <= LINE else text[: LINE - 1] + "…"
+
+
 def _text(x: float, y: float, text: str, kind: str = "", anchor: str = "start") -> str:
     return f'<text x="{x:.1f}" y="{y:.1f}" class="{kind}" text-anchor="{anchor}">{escape(text)}</text>'
 
@@ -115,7 +124,7 @@ def _legend(log: Log) -> Iterator[str]:
     sampled = " sampled" if log.sampled else ""
     rows = [(f"held out, {way}", f"heldout {way}") for way in WAYS if log.heldout[way].points]
     rows += [(f"training, {way}", f"training{sampled} {way}") for way in WAYS if log.training[way].points]
-    x, y = LEFT, 82 if log.sampled else 96
+    x, y = LEFT, 98 if log.sampled else 112
     for name, kind in rows:
         yield _line(x, y, x + 28, y, f"line {kind}")
         if "heldout" in kind:
@@ -124,7 +133,7 @@ def _legend(log: Log) -> Iterator[str]:
         x += 60 + 7 * len(name)
     if log.sampled:
         why = "training: a sampled loss, against a few words, is an easier task: do not compare it with held-out text"
-        yield _text(LEFT, 106, why, "small faint")
+        yield _text(LEFT, 122, why, "small faint")
 
 
 def _grid(log: Log, x: Axis, y: Axis) -> Iterator[str]:
@@ -310,8 +319,8 @@ def _titles(folder: Path, events: Sequence[Event]) -> tuple[str, str]:
         kind = "Transformer" if sizes.get("transformer") else f"LSTM, {sizes.get('cell_size')} cells"
         parts.append(f"{kind}, {sizes.get('n_layers')} layers, width {sizes.get('projection_size')}")
         parts.append(f"softmax over {sizes.get('softmax_size')} words")
-    parts += _speed(events)
-    return f"Training of {card.get('name') or folder.resolve().name}", "; ".join(part for part in parts if part)
+    lines = ("; ".join(part for part in each if part) for each in (parts, _speed(events)))
+    return f"Training of {card.get('name') or folder.resolve().name}", "\n".join(lines)
 
 
 def _speed(events: Sequence[Event]) -> Iterator[str]:

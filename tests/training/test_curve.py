@@ -60,21 +60,21 @@ def texts(picture: ElementTree.Element) -> list[str]:
 
 def test_points_lie_where_arithmetic_puts_them() -> None:
     picture = drawn(EVENTS)
-    # x: 0 .. 200 updates on 74 .. 872. y: logarithms of 40 .. 1000 on 424 .. 134.
+    # x: 0 .. 200 updates on 74 .. 872. y: logarithms of 40 .. 1000 on 440 .. 150.
     (forward,) = lines(picture, "heldout forward")
-    assert forward[0] == pytest.approx((74 + 798 / 2, 424 - 290 * math.log(500 / 40) / math.log(25)), abs=0.06)
-    assert forward[1] == pytest.approx((872, 424 - 290 * math.log(50 / 40) / math.log(25)), abs=0.06)
+    assert forward[0] == pytest.approx((74 + 798 / 2, 440 - 290 * math.log(500 / 40) / math.log(25)), abs=0.06)
+    assert forward[1] == pytest.approx((872, 440 - 290 * math.log(50 / 40) / math.log(25)), abs=0.06)
     (training,) = lines(picture, "training forward")
-    assert training[0] == pytest.approx((473, 134), abs=0.06)
+    assert training[0] == pytest.approx((473, 150), abs=0.06)
     (backward,) = lines(picture, "heldout backward")
-    assert backward[1] == pytest.approx((872, 424), abs=0.06)
+    assert backward[1] == pytest.approx((872, 440), abs=0.06)
 
 
 def test_the_rate_has_a_panel_of_its_own() -> None:
     picture = drawn([trained(100, 10.0, 10.0, rate=0.002), trained(200, 9.0, 9.0, rate=0.0)])
     (rate,) = lines(picture, "rate")
-    assert rate[0] == pytest.approx((473, 590 - 80 / 1.1), abs=0.06)
-    assert rate[1] == (872, 590)
+    assert rate[0] == pytest.approx((473, 606 - 80 / 1.1), abs=0.06)
+    assert rate[1] == (872, 606)
 
 
 def test_the_best_point_is_marked_with_its_value() -> None:
@@ -93,6 +93,13 @@ def test_the_picture_has_a_title_and_says_itself_in_words() -> None:
     assert "Held-out, forward: 500.0 first, 50.00 at update 200." in described
     assert "Best held-out mean: 44.72 at update 200." in described
     assert "WikiText-2; LSTM" in texts(picture)
+
+
+def test_a_subtitle_has_two_lines_that_fit() -> None:
+    shown = texts(drawn(EVENTS, subtitle="a" * 500 + "\nsecond\nthird"))
+    assert "a" * 129 + "…" in shown
+    assert "second" in shown
+    assert "third" not in shown
 
 
 def test_a_sampled_loss_is_drawn_differently_and_said() -> None:
