@@ -16,6 +16,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import Any
 
 import numpy as np
 import torch
@@ -23,6 +24,8 @@ import torch.distributed as dist
 from safetensors.torch import load as unpacked
 from safetensors.torch import save as packed
 from torch import Tensor
+from torch.distributed.distributed_c10d import PrefixStore
+from torch.distributed.rendezvous import rendezvous
 
 from polyseme.errors import TrainingError
 
@@ -126,7 +129,7 @@ def _others() -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        reason = (str(error) or type(error).__name__).splitlines()[0].partition(". ")[0]
         raise TrainingError(
             f"another process of this run ended, or cannot be reached ({reason}); what it said stands above, if it "
             "could say anything; go on from the last checkpoint with --resume"
@@ -145,8 +148,21 @@ def joined(device: str) -> Iterator[Processes]:
     if on_gpu:
         torch.cuda.set_device(local)
     with _others():
-        dist.init_process_group("nccl" if on_gpu else "gloo", timeout=TIMEOUT)
+        dist.init_process_group("nccl" if on_gpu else "gloo", timeout=TIMEOUT, **_meeting_place())
     try:
         yield Processes(dist.get_rank(), world, local)
     finally:
         dist.destroy_process_group()
+
+
+def _meeting_place() -> dict[str, Any]:
+    """Where the processes find each other: not among the addresses of those that torchrun started before.
+
+    Its store outlives them (pytorch/pytorch#135712, #167288), so a process that is early would look for a dead one.
+    Machines count their restarts each for itself: several of them meet where torch says.
+    """
+    if os.environ.get("GROUP_WORLD_SIZE") != "1":
+        return {}
+    store, rank, world = next(rendezvous("env://", timeout=TIMEOUT))
+    attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
+    return {"store": PrefixStore(f"attempt {attempt}", store), "rank": rank, "world_size": world}
