@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -104,7 +105,7 @@ def adapt(
             opened = _open(model, meter)
             _check(opened, new_vocabulary=new_vocabulary, vocabulary=vocab_size, guard_limit=guard_limit)
             reading = _as_the_model_reads(opened, reading)
-            corpus = _corpus(text, folder, opened, {**reading, **kept}, heldout_text or [], processes, meter)
+            corpus = _corpus(text, folder, opened, {**reading, **kept}, heldout_text or [], resume, processes, meter)
             card = {"data": data or _data(opened, text), "licence": licence, "recipe": again_launched(processes)}
             listeners: list[Callable[[Event], None]] = [Teller(meter), *([board] if board is not None else [])]
             with Interrupt(processes) as interrupt:
@@ -159,6 +160,7 @@ def _corpus(
     model: Model,
     values: dict[str, Any],
     heldout_text: list[str],
+    resume: bool,
     processes: Processes,
     meter: Meter,
 ) -> Corpus:
@@ -176,8 +178,9 @@ def _corpus(
             )
         return corpus
     where = folder / CORPUS
-    if processes.first:
+    if processes.first and not (resume and text == ["-"] and where.is_dir()):  # a pipe is read once
         meter.step("preparing the text")
+        fresh = not folder.exists()
         known = {name: getattr(model.text, name) for name in ("lowercase", "remove_stop_words", "stem", "normalize")}
         try:
             report = prepare(
@@ -193,6 +196,10 @@ def _corpus(
             raise ResumeError(
                 f"{where} was prepared from other text or with other options: delete it, or give another folder"
             ) from error
+        finally:
+            if fresh:
+                with suppress(OSError):
+                    folder.rmdir()  # nothing came of it
         for warning in report.warnings:
             warn(warning)
     processes.wait()
@@ -246,7 +253,7 @@ def _adapt(
     from polyseme.training.adapt import adapt as run
 
     def started(start: Start) -> None:
-        meter.note(_softmax(start.softmax, start.kept, start.made))
+        meter.note(f"softmax: {_softmax(start.softmax, start.kept, start.made)}")
         meter.step("training")
 
     meter.step("reading the text with the model as it is")

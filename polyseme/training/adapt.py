@@ -101,7 +101,7 @@ class AdaptReport:
                 "text, or another --learning-rate"
             )
         if self.guard_after is not None:
-            found += self.guard_after.warnings()
+            found += [f"of the old text, {warning}" for warning in self.guard_after.warnings()]
         return found
 
 
