@@ -26,7 +26,7 @@ from polyseme.cli.output import (
     warn,
 )  # fmt: skip
 from polyseme.cli.training import Interrupt, Teller, again_launched
-from polyseme.errors import OptionError, ResumeError
+from polyseme.errors import InputError, OptionError, ResumeError
 
 if TYPE_CHECKING:
     from polyseme.bilm import BiLMConfig
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from polyseme.training.plan import Plan
     from polyseme.training.processes import Processes
 
+WITHOUT_HELDOUT = "or --heldout 0 to train without a held-out part"
 EXAMPLE = "\b\nExample:\n  polyseme train books/ -o my-elmo --preset small"
 
 
@@ -259,6 +260,9 @@ def _corpus(
                 resume=True,  # a text that was prepared for --plan, or before a stop, is not prepared again
                 progress=lambda p: meter.update(p.done, p.total, p.unit),
             )
+        except InputError as error:
+            # Only here is it known that training cannot do without.
+            raise InputError(str(error).replace(WITHOUT_HELDOUT, "or --heldout-text with other text")) from error
         except ResumeError as error:
             raise ResumeError(
                 f"{where} was prepared from other text or with other options: delete it, or give another folder"
