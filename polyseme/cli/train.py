@@ -130,6 +130,7 @@ def train(
         raise OptionError(
             "nothing would say how well the model does: give --heldout a share above 0, or --heldout-text"
         )
+    _refuse_text_options(text, prepare_values, heldout_text or [])
     folder, report = Path(out), None
     with joined(device) as processes, Meter(quiet=not processes.first) as meter:
         device, resume_command = _device(device, threads, processes), again_launched(processes, "--resume")
@@ -139,7 +140,7 @@ def train(
         try:
             corpus = _corpus(text, folder, prepare_values, heldout_text or [], resume, processes, meter)
             chosen = _Sizes(corpus, preset and preset.value, vocab_size, cells, projection, layers, config)
-            known = None if plan or not resume else _known(folder, chosen, hours)
+            known = None if plan or not resume else _known(folder, chosen, hours, device, processes)
             if known is None:
                 meter.step("timing a short trial")
                 found = _planned(chosen, hours, device, processes)
@@ -170,6 +171,23 @@ def train(
 
 def _prepared(text: list[str]) -> bool:
     return len(text) == 1 and (Path(text[0]) / "corpus.json").is_file()
+
+
+def _refuse_text_options(text: list[str], values: dict[str, Any], heldout_text: list[str]) -> None:
+    """What was decided when a corpus was prepared is not decided again, silently or otherwise."""
+    from polyseme.text.prepare import PrepareOptions
+
+    corpora = [each for each in text if _prepared([each])]
+    if not corpora:
+        return
+    if len(text) > 1:
+        raise OptionError(f"{corpora[0]} is a prepared corpus: give it alone, or prepare all texts as one")
+    usual = PrepareOptions()
+    given = [name for name, value in values.items() if name != "seed" and value != getattr(usual, name)]
+    given += ["heldout_text"] if heldout_text else []
+    if given:
+        name = "lang" if given[0] == "language" else given[0].replace("_", "-")
+        raise OptionError(f"{text[0]} is prepared already, so --{name} comes too late: leave it out, or prepare again")
 
 
 def _config(recipe: str, dropout: dict[str, Any], values: dict[str, Any]) -> TrainConfig:
@@ -277,20 +295,33 @@ def _corpus(
     return Corpus.open(where)
 
 
-def _known(folder: Path, sizes: _Sizes, hours: float | None) -> tuple[str, int] | None:
-    """Preset and epochs of the run that goes on; None where there is none yet."""
-    from polyseme.training import checkpoint
+def _known(
+    folder: Path, sizes: _Sizes, hours: float | None, device: str, processes: Processes
+) -> tuple[str, int] | None:
+    """Preset and epochs of the run that goes on, as the first process finds them; None where there is none yet."""
+    import torch
 
-    stored = checkpoint.settings(folder)
-    if stored is None:
-        return None
-    if hours is None:
-        return sizes.preset, sizes.config.epochs
+    from polyseme.training import checkpoint
+    from polyseme.training.config import SIZES
+
+    presets, found = list(SIZES), [-1, 0]
+    stored = checkpoint.settings(folder) if processes.first else None
+    if stored is not None:
+        found = [presets.index(sizes.preset), sizes.config.epochs]
+        if hours is not None:
+            found = [presets.index(_chosen(folder, sizes, stored)), int(stored["training"]["epochs"])]
+    index, epochs = map(int, processes.from_first(found, torch.device(device)))
+    return None if index < 0 else (presets[index], epochs)
+
+
+def _chosen(folder: Path, sizes: _Sizes, stored: dict[str, Any]) -> str:
+    """The preset that --hours chose for a run. Raises `ResumeError` where it could not have."""
+    from polyseme.training.checkpoint import as_stored
     from polyseme.training.plan import BY_RISING_SIZE
 
     for preset in BY_RISING_SIZE:
-        if checkpoint.as_stored(asdict(sizes.of(preset))) == stored["architecture"]:
-            return preset, int(stored["training"]["epochs"])
+        if as_stored(asdict(sizes.of(preset))) == stored["architecture"]:
+            return preset
     raise ResumeError(
         f"{folder} holds a run of other sizes than --hours could have chosen with these options; go on with the "
         "options that it was started with, or start in another folder"

@@ -260,7 +260,7 @@ def write_curve(folder: Path) -> Path:
         ) from error
     path, temporary = folder / CURVE, folder / f".{CURVE}.{os.getpid()}.tmp"
     try:
-        temporary.write_text(page(events, *_titles(folder, events)), encoding="utf-8")
+        temporary.write_text(page(events, *_titles(folder, events)), encoding="utf-8", errors="surrogateescape")
         temporary.replace(path)
     except OSError as error:
         temporary.unlink(missing_ok=True)

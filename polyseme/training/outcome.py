@@ -29,7 +29,10 @@ class Outcome:
     """Writes into `folder`, if this process is the one that `writes`."""
 
     def __init__(self, folder: Path, corpus: Corpus, vocabulary: Vocabulary, card: ModelCard, *, writes: bool) -> None:
-        self.folder, self.corpus, self.vocabulary, self.card, self.writes = folder, corpus, vocabulary, card, writes
+        self.folder, self.corpus, self.vocabulary, self.writes = folder, corpus, vocabulary, writes
+        # Names of files, also where the locale could not decode them.
+        said = {name: text.encode("utf-8", "surrogateescape") for name, text in vars(card).items()}
+        self.card = ModelCard(**{name: text.decode("utf-8", "replace") for name, text in said.items()})
 
     def open(self) -> None:
         """Makes the folder, and removes what a killed run left half-written in it. Raises `OutputError`."""

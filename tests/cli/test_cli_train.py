@@ -73,6 +73,11 @@ def trained(*arguments: object) -> dict[str, Any]:
     return found
 
 
+def spelled(path: Path) -> str:
+    """A path as the program prints it, whatever the locale."""
+    return os.fsencode(path).decode("utf-8")
+
+
 # --- the report
 
 
@@ -87,13 +92,13 @@ def test_raw_text_in_a_model_out(text: Path, tmp_path: Path) -> None:
         "held-out perplexity forward ", "exact, over ", " targets a direction", "trained ", "updates in 0:",
     ):  # fmt: skip
         assert expected in shown
-    assert f"polyseme embed TEXT -o vectors.safetensors --model '{out}'" in done.stdout
+    assert f"polyseme embed TEXT -o vectors.safetensors --model '{spelled(out)}'" in done.stdout
     assert "words are little to train a language model from nothing" in done.stderr
     assert "`polyseme adapt` moves a trained model" in done.stderr
     assert "static vectors" in done.stderr
     assert "held-out perplexity forward" in done.stderr  # of the validation, as it happens
     model = open_model(out)
-    assert (model.card.name, model.card.data, model.card.licence) == ("a model", str(text), "CC0")
+    assert (model.card.name, model.card.data, model.card.licence) == ("a model", spelled(text), "CC0")
     assert model.card.recipe.startswith("polyseme ")
     assert model.text.tokenizer == "ptb"
     assert {path.name for path in out.iterdir()} == {
@@ -116,8 +121,9 @@ def test_the_report_for_machines_equals_evaluate(tokenized: tuple[Path, Path], t
         f"mean {report['perplexity']['mean']:.2f} (held-out text, {report['targets']:,}"
         in open_model(out).card.perplexity
     )
-    assert report["wrote"] == [str(out), str(out / "log.jsonl"), str(out / "curve.html")]
-    assert all(Path(path).exists() for path in report["wrote"])
+    wrote = [out, out / "log.jsonl", out / "curve.html"]
+    assert report["wrote"] == [spelled(path) for path in wrote]
+    assert all(path.exists() for path in wrote)
     assert (report["updates"], report["rollbacks"], report["stopped"]) == (end["update"], 0, False)
     assert report["targets_per_second"] > 0
     for verb, *more in (("score", held, "--tokenized"), ("generate", "Alice"), ("substitutes", "the [Rabbit] ran")):
@@ -400,6 +406,26 @@ def test_mistakes_are_one_sentence_with_the_next_step(
     left = {path.name for path in out.iterdir()} if out.exists() else set()
     assert left <= {"corpus"}
     assert not (left and code == 1)  # nothing came of it
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        (["--lowercase"], "--lowercase comes too late"),
+        (["--lang", "de"], "--lang comes too late"),
+        (["--heldout", "0.1"], "--heldout comes too late"),
+        (["--heldout-text", "held.txt"], "--heldout-text comes too late"),
+        (["--max-characters", "30"], "--max-characters comes too late"),
+        (["more.txt"], "is a prepared corpus: give it alone"),
+    ],
+)
+def test_what_a_prepared_corpus_cannot_be_asked(more: list[str], message: str, text: Path, tmp_path: Path) -> None:
+    prepared = runner.invoke(app, ["prepare", str(text), "-o", str(tmp_path / "corpus"), "--heldout", "0.2"])
+    assert prepared.exit_code == 0
+    done = run(tmp_path / "corpus", *more, "-o", tmp_path / "m", *SMALL)
+    assert done.exit_code == 2
+    assert message in done.stderr
+    assert not (tmp_path / "m").exists()
 
 
 def test_a_corpus_without_held_out_text(text: Path, tmp_path: Path) -> None:

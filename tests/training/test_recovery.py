@@ -19,6 +19,7 @@ from safetensors.torch import load_file
 
 from polyseme.errors import OutputError, TrainingError
 from polyseme.formats.folder import open_model
+from polyseme.formats.model import ModelCard
 from polyseme.train import Run, train
 from polyseme.training import checkpoint, outcome
 from polyseme.training.checkpoint import Position
@@ -182,7 +183,7 @@ def test_a_killed_run_that_had_gone_back_ends_the_same(tmp_path: Path, monkeypat
 
 
 def test_numbers_that_json_does_not_know_are_null_in_the_log(tmp_path: Path) -> None:
-    writer = outcome.Outcome(tmp_path, None, None, None, writes=True)  # type: ignore[arg-type]
+    writer = outcome.Outcome(tmp_path, None, None, ModelCard(), writes=True)  # type: ignore[arg-type]
     writer.log({"event": "train", "update": 1, "heldout": {"mean": float("inf"), "forward": 2.0}, "rate": float("nan")})
     (line,) = (tmp_path / "log.jsonl").read_text(encoding="utf-8").splitlines()
     assert json.loads(line, parse_constant=pytest.fail) == {
