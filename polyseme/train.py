@@ -89,8 +89,7 @@ def train(
 
     `sizes`: a preset's name, or an architecture. `vocabulary`: softmax words, all types up to 100,000 by default.
     `start`: a model whose weights the run begins with. `resume`: go on from the newest checkpoint; on a fresh folder,
-    simply start. `on_event` is told what log.jsonl holds. `should_stop` is asked after every update: the run then saves
-    and ends.
+    simply start. `on_event` is told what log.jsonl holds. After an update `should_stop` may have the run save and end.
 
     Raises `OutputError` where the folder holds something already, `ResumeError`, `InputError` without held-out text,
     `TrainingError` where going back did not help or another process ended.
@@ -278,7 +277,7 @@ class Run:
     def _validate(self) -> bool:
         """Validates, and writes the network if it is the best so far; False where its weights are no numbers."""
         position = self.position
-        if not checkpoint.finite(self.bilm.state_dict()):
+        if not self._finite(self.bilm.state_dict()):
             return False
         found = [0.0] * 3
         if self.processes.first:
@@ -381,7 +380,7 @@ class Run:
         """A checkpoint, if the state is good. Every process gives its lanes' states; the first one writes."""
         own = checkpoint.tensors_of_states(self.states)
         tensors = checkpoint.tensors_of(self.bilm, self.optimizer)
-        if self.processes.sum([float(not checkpoint.finite(own | tensors))], self.device)[0] > 0:
+        if not self._finite(own | tensors):
             return False
         states = self.processes.gather(own, self.device)
         if self.processes.first:
@@ -389,6 +388,9 @@ class Run:
             checkpoint.save(self.folder, tensors, self.position, self.identity, self.config.keep)
         self.processes.wait()
         return True
+
+    def _finite(self, tensors: dict[str, Tensor]) -> bool:
+        return self.processes.sum([float(not checkpoint.finite(tensors))], self.device)[0] == 0
 
     def _finish(self) -> TrainReport:
         """The exact perplexity of the whole held-out part by the best network, into its card and the log."""

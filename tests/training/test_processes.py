@@ -46,7 +46,7 @@ sys.path[:0] = sys.argv[2:4]
 import torch
 import torch.distributed as dist
 torch.set_num_threads(1)
-import alice, test_processes
+import alice, pytest, test_processes, test_recovery
 from pathlib import Path
 from polyseme.train import train
 from polyseme.training.processes import joined
@@ -58,6 +58,14 @@ with joined("cpu") as found:
         events = []
         report = train(alice.corpus(), out / name, alice.SIZES[sizes], config, processes=found, on_event=events.append)
         said[name] = [report.updates, report.targets, report.losses.forward, len(events)]
+    # What goes wrong in one process takes all back.
+    for what in ("loss", "state", "weight"):
+        with pytest.MonkeyPatch.context() as patch:
+            if found.rank == 1:
+                test_recovery.Poison(patch, what, {7})
+            config = alice.brief(epochs=1, checkpoint_every=3)
+            report = train(alice.corpus(), out / what, alice.LSTM, config, processes=found)
+            said[what] = [report.updates, report.rollbacks, report.losses.forward]
     said["gathered"] = test_processes.gathered(found)
     said["traffic"] = test_processes.traffic(found)
     said["sums"] = test_processes.sums(found)
@@ -191,6 +199,17 @@ def test_only_the_first_process_writes_and_speaks(pair: tuple[Path, list[dict[st
         assert first[name][3] == len(events(folder / name)) > 0
         assert second[name][3] == 0
         assert len(checkpoint.found(folder / name)) == 2
+
+
+@linux
+@pytest.mark.slow
+@pytest.mark.parametrize("what", ["loss", "state", "weight"])
+def test_what_goes_wrong_in_one_process_takes_all_back(what: str, pair: tuple[Path, list[dict[str, Any]]]) -> None:
+    folder, (first, second) = pair
+    assert first[what] == second[what]
+    assert first[what][:2] == [first["full, AdamW"][0], 1]
+    (event,) = [e for e in events(folder / what) if e["event"] == "rollback"]
+    assert (event["to"], event["rate_scale"]) == (6, 0.5)
 
 
 @linux
