@@ -15,10 +15,11 @@ def settle_in() -> None:
     """Call before torch is imported.
 
     Memory that was freed is kept for the next window instead of being given back and asked for again, page by page: a
-    fifth of the time of training a small model on a CPU (docs/log.md). A thread that waits for another sleeps: on a
-    machine that does other work too, spinning threads cost more than half of the speed.
+    fifth of the time of training a small model on a CPU. A thread that waits for another spins for some microseconds, then
+    sleeps: longer spinning halves the speed on a machine that does other work too, none costs a fifth on a quiet one
+    (docs/log.md).
     """
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    os.environ.setdefault("GOMP_SPINCOUNT", "1000")
     if sys.platform == "linux":
         with suppress(OSError, AttributeError):  # another C library than GNU's does without
             library = ctypes.CDLL("libc.so.6")

@@ -17,7 +17,7 @@ Legend: `T` time steps, `B` lanes, `I` input size, `H` cells, `P` projection wid
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -26,7 +26,7 @@ from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
 from polyseme.nn.lstm import LSTMLayer
-from polyseme.nn.workers import Workers
+from polyseme.nn.workers import side_by_side
 
 Clips = tuple[float | None, float | None]
 
@@ -95,7 +95,7 @@ class _Layers(Function):
     def forward(ctx: Any, options: tuple[tuple[Clips, torch.dtype], ...], *flat: Tensor) -> tuple[Tensor, ...]:
         """`flat` holds x, hidden, cell and four weights a direction; gives outputs and last cell a direction."""
         runs = [(*flat[7 * d : 7 * d + 3], _weights(flat, d, option)) for d, option in enumerate(options)]
-        tapes = _side_by_side(_forward, runs, flat[0].device)
+        tapes = side_by_side(_forward, runs, flat[0].device)
         ctx.options = options
         ctx.save_for_backward(*flat, *(tensor for tape in tapes for tensor in tape))
         lasts = [tape.cells[-1].clone() for tape in tapes]
@@ -112,7 +112,7 @@ class _Layers(Function):
             tape = Tape(*saved[7 * n + 6 * d : 7 * n + 6 * d + 6])
             runs.append((tape, _weights(saved, d, ctx.options[d]), grads[2 * d]))
         found: list[Tensor | None] = [None]
-        for x, *of_weights in _side_by_side(_backward, runs, grads[0].device):
+        for x, *of_weights in side_by_side(_backward, runs, grads[0].device):
             found += [x, None, None, *of_weights]
         return tuple(found)
 
@@ -204,21 +204,3 @@ def _backward(tape: Tape, weights: Weights, of_outputs: Tensor) -> tuple[Tensor,
         of_gates.sum(dim=(0, 1)),
         torch.mm(of_projected.flatten(0, 1).to(dtype).t(), products).to(full),
     )
-
-
-# Two threads for the process, made when the first layer needs them; each computes with one core.
-_pair: list[Workers] = []
-
-
-def _side_by_side(task: Callable[..., Any], runs: list[tuple[Any, ...]], device: torch.device) -> list[Any]:
-    """The task for each direction: on a thread each where the machine and the caller allow two, else in turn."""
-    if len(runs) != 2 or device.type != "cpu" or torch.get_num_threads() < 2:
-        return [task(*run) for run in runs]
-    if not _pair:
-        _pair.append(Workers(2))
-
-    def quiet(run: tuple[Any, ...]) -> Any:
-        with torch.inference_mode(False), torch.no_grad():  # what a backward pass needs is no inference tensor
-            return task(*run)
-
-    return _pair[0].map(quiet, runs)

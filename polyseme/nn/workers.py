@@ -7,9 +7,9 @@ direction of a batch) is computed by one thread with one core, and the tasks are
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 
@@ -47,3 +47,21 @@ class Workers:
 def _one_core() -> None:
     torch.set_num_threads(1)
     torch.get_num_threads()  # torch reads its process-wide setting once a thread: let that happen now, not later
+
+
+# Two threads for the process, made when training first needs them; each computes with one core.
+_pair: list[Workers] = []
+
+
+def side_by_side(task: Callable[..., R], runs: Sequence[tuple[Any, ...]], device: torch.device) -> list[R]:
+    """The task for each of `runs`, without gradients: on two threads where machine and caller allow, else in turn."""
+    if len(runs) < 2 or device.type != "cpu" or torch.get_num_threads() < 2:
+        return [task(*run) for run in runs]
+    if not _pair:
+        _pair.append(Workers(2))
+
+    def quiet(run: tuple[Any, ...]) -> R:
+        with torch.inference_mode(False), torch.no_grad():  # what a backward pass needs is no inference tensor
+            return task(*run)
+
+    return _pair[0].map(quiet, runs)

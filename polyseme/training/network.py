@@ -20,6 +20,7 @@ from torch.nn import functional as F
 
 from polyseme.bilm import BiLM, TokenEncoder
 from polyseme.errors import UnsupportedModelError
+from polyseme.nn.char_training import convolve
 from polyseme.nn.lstm import LSTMLayer, LSTMStack, LSTMState
 from polyseme.nn.lstm_training import run_layers
 from polyseme.text.streams import Window
@@ -66,14 +67,15 @@ class TypeRows:
         lengths = rows.shape[1] - (rows != self.padding)[:, ::-1].argmax(axis=1)
         order = np.argsort(lengths, kind="stable")
         widest = max(width for width, _ in cnn.config.filters)
+        # One window of padding alone stands for all of them: the maximum over positions is the same.
+        n_short = int(np.searchsorted(lengths[order], rows.shape[1] - widest, side="right"))
+        groups = [group for group in np.array_split(order[:n_short], LENGTH_GROUPS) if len(group)]
+        short = [rows[group, : int(lengths[group[-1]]) + widest] for group in groups]
         filtered = []
-        for group in np.array_split(order, LENGTH_GROUPS):
-            if len(group):
-                # One window of padding alone stands for all of them: the maximum over positions is the same.
-                end = min(rows.shape[1], int(lengths[group[-1]]) + widest)
-                characters = torch.from_numpy(rows[group, :end]).to(device, non_blocking=True)
-                # In float32 always: torch's bfloat16 convolutions take a hundred times as long backward on some CPUs.
-                filtered.append(cnn.convolve(cnn.table(characters)))
+        if short:
+            filtered.append(convolve(cnn, [torch.from_numpy(s).to(device, non_blocking=True) for s in short], dtype))
+        if n_short < len(order):  # no room for that window
+            filtered.append(cnn.convolve(cnn.table(torch.from_numpy(rows[order[n_short:]]).to(device))))
         place = np.empty(len(order), dtype=np.int64)
         place[order] = np.arange(len(order))
         with torch.autocast(device.type, dtype=torch.bfloat16, enabled=dtype == torch.bfloat16):
