@@ -66,6 +66,11 @@ class BiLMConfig:
             raise OptionError("a transformer biLM needs `transformer` sizes, and an LSTM biLM none")
         if self.reads_characters != (self.char_cnn is not None):
             raise OptionError(f"encoder {self.encoder!r} and char_cnn={self.char_cnn!r} contradict each other")
+        if self.encoder == "char_cnn+word" and self.char_cnn and self.char_cnn.projection_location != "none":
+            raise OptionError(
+                "characters and words go through one projection together: char_cnn.projection_location must be 'none', "
+                f"was: {self.char_cnn.projection_location!r}"
+            )
         if self.reads_words and min(self.n_words, self.word_size) < 1:
             raise OptionError(f"a word table needs n_words and word_size, were: {self.n_words}, {self.word_size}")
         if min(self.n_layers, self.projection_size, self.cell_size) < 1:

@@ -27,6 +27,7 @@ from polyseme.errors import InputError, OptionError
 from polyseme.fetch import resolve
 from polyseme.formats.folder import open_model
 from polyseme.formats.model import Model
+from polyseme.nn.device import device_named
 from polyseme.nn.lstm import LSTMStack, LSTMState
 from polyseme.nn.packed import Arithmetic, default_kernel
 from polyseme.settle import settled_states
@@ -118,7 +119,7 @@ class Embedder:
         if state not in (None, *STATES):
             raise OptionError(f"state must be one of {', '.join(STATES)}, was: {state!r}")
         self.state = (state or "settled") if recurrent else "none"
-        self.device = _device(device)
+        self.device = device_named(device)
         self.kernel = kernel or (default_kernel() if self.device.type == "cpu" else "torch")
         self.threads = threads or (torch.get_num_threads() if self.device.type == "cpu" else 1)
         self.max_tokens = max_tokens
@@ -346,16 +347,6 @@ def _checked(sentence: Sequence[str], place: int) -> tuple[str, ...]:
         if not isinstance(word, str):
             raise OptionError(f"sentence {place} holds {word!r}, which is no word; embed() takes lists of strings")
     return words
-
-
-def _device(name: str) -> torch.device:
-    """Raises `OptionError` for a device that torch does not know or does not have."""
-    try:
-        device = torch.device(name)
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as error:
-        raise OptionError(f"device {name!r} cannot be used here: {error}") from error
-    return device
 
 
 def _out_of_memory(error: Exception) -> bool:

@@ -25,7 +25,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -37,10 +36,8 @@ from polyseme.formats.model import Model, ModelCard
 from polyseme.lm.losses import LossSums
 from polyseme.nn.device import device_named
 from polyseme.nn.losses import Samples, draw_samples, full_softmax, sampled_softmax
-from polyseme.text.chars import SENTENCE_END, SENTENCE_START
 from polyseme.text.shards import Corpus
-from polyseme.text.streams import END, START, UNKNOWN, UNSCORED, Window
-from polyseme.text.vocab import Vocabulary
+from polyseme.text.streams import UNSCORED, Window
 from polyseme.training import checkpoint
 from polyseme.training.batches import Batches, LaneBatches, SentenceBatches
 from polyseme.training.checkpoint import Position
@@ -50,7 +47,7 @@ from polyseme.training.network import TypeRows, read_window
 from polyseme.training.optimizer import Optimizer, clip, rate
 from polyseme.training.outcome import Outcome
 from polyseme.training.processes import Processes
-from polyseme.training.start import new_bilm, versions
+from polyseme.training.start import new_bilm, softmax_rows, versions
 from polyseme.training.validate import HeldOut, nearest_contexts, stream_of
 
 CORPUS = "corpus"  # what a folder may hold before its run begins: the text, prepared or half-prepared
@@ -87,7 +84,8 @@ def train(
 ) -> TrainReport:
     """Trains a biLM on `corpus.train` and writes the best network by `corpus.heldout` into `folder`.
 
-    `sizes`: a preset's name, or an architecture. `vocabulary`: softmax words, all types up to 100,000 by default.
+    `sizes`: a preset's name, or an architecture. `vocabulary`: softmax words; by default those that come twice, at most
+    100,000.
     `start`: a model whose weights the run begins with. `resume`: go on from the newest checkpoint; on a fresh folder,
     simply start. `on_event` is told what log.jsonl holds. After an update `should_stop` may have the run save and end.
 
@@ -127,7 +125,7 @@ class Run:
         if start is not None and start.vocabulary is not None:
             self.vocabulary = start.vocabulary
         else:
-            self.vocabulary = corpus.vocabulary(min(vocabulary or 100_000, len(corpus)))
+            self.vocabulary = corpus.vocabulary(vocabulary or corpus.usual_size)
         if start is not None:
             self.architecture = start.bilm.config
         else:
@@ -135,7 +133,7 @@ class Run:
             self.architecture = fitted(chosen, len(self.vocabulary), corpus.characters, config.dropout.inputs)
         self.bilm = (start.bilm if start else new_bilm(self.architecture, config.seed)).to(self.device)
         self.bilm.requires_grad_(True).train()
-        self.softmax_rows = _softmax_rows(corpus, self.vocabulary, start)
+        self.softmax_rows = softmax_rows(corpus, self.vocabulary)
         self.rows = TypeRows(corpus.character_rows, corpus.characters.padding)
         self.dtype = torch.bfloat16 if config.precision == "bfloat16" else torch.float32
         self.n_samples = samples_of(config, len(self.vocabulary), self.device.type == "cuda")
@@ -438,13 +436,3 @@ def _sums(found: list[float]) -> LossSums:
 def _n_updates(batches: Batches, epochs: int) -> int:
     """Of the whole run. Lanes begin elsewhere each epoch, and the longest one decides; sentences batch the same way."""
     return sum(map(batches.start_epoch, range(epochs))) if batches.carried else epochs * batches.start_epoch(0)
-
-
-def _softmax_rows(corpus: Corpus, vocabulary: Vocabulary, start: Model | None) -> npt.NDArray[np.int64]:
-    """The softmax row that scores each type; that of <UNK> for types outside the vocabulary. *Shape:* (n_types,)."""
-    if start is None:
-        types = np.arange(len(corpus), dtype=np.int64)
-        return np.where(types < len(vocabulary), types, UNKNOWN)
-    rows = vocabulary.ids(corpus.words).astype(np.int64)
-    rows[[START, END]] = vocabulary.id(SENTENCE_START), vocabulary.id(SENTENCE_END)
-    return rows

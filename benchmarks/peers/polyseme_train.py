@@ -21,6 +21,9 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+from polyseme.cli.machine import settle_in
+
+settle_in()  # before torch, as `polyseme train` does
 import numpy as np
 import torch
 from torch.profiler import profile as profiler

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,14 +14,22 @@ from polyseme.cli import options as opt
 from polyseme.cli import train_options as top
 from polyseme.cli.machine import settle_in
 from polyseme.cli.output import STOPPED, Meter, counted, duration, emit, quoted, say, say_error, table, warn
-from polyseme.cli.train import _board, _device, _prepared, _refuse_used
-from polyseme.cli.training import Interrupt, Teller, again_launched
-from polyseme.errors import OptionError, ResumeError
+from polyseme.cli.training import (
+    Interrupt,
+    Teller,
+    again_launched,
+    board_of,
+    corpus_of,
+    device_of,
+    prepared,
+    refuse_no_heldout,
+)
 
 if TYPE_CHECKING:
     from polyseme.formats.model import Model
     from polyseme.lm.losses import LossSums
     from polyseme.lm.text import TextFiles
+    from polyseme.text.prepare import PrepareOptions
     from polyseme.text.shards import Corpus
     from polyseme.train import Event
     from polyseme.training.adapt import AdaptReport, Start
@@ -77,12 +84,10 @@ def adapt(
     text that the model knew.
     """
     settle_in()
+    from polyseme.train import refuse_used
     from polyseme.training.processes import joined
 
-    if not heldout and not heldout_text and not _prepared(text):
-        raise OptionError(
-            "nothing would say how well the model does: give --heldout a share above 0, or --heldout-text"
-        )
+    refuse_no_heldout(text, heldout, heldout_text)
     reading = {
         "tokenized": tokenized, "language": lang, "text_column": text_column, "encoding": encoding,
         "encoding_errors": encoding_errors.value, "unwrap": unwrap,
@@ -95,17 +100,22 @@ def adapt(
     }  # fmt: skip
     folder, report = Path(out), None
     with joined(device) as processes, Meter(quiet=not processes.first) as meter:
-        device, resume_command = _device(device, threads, processes), again_launched(processes, "--resume")
+        device, resume_command = device_of(device, threads, processes), again_launched(processes, "--resume")
         if processes.first and not resume:
-            _refuse_used(folder)
+            refuse_used(folder)
         if guard:
             _check_guard(guard)
-        board = _board(folder) if tensorboard and processes.first else None
+        board = board_of(folder) if tensorboard and processes.first else None
         try:
             opened = _open(model, meter)
             _check(opened, new_vocabulary=new_vocabulary, vocabulary=vocab_size, guard_limit=guard_limit)
             reading = _as_the_model_reads(opened, reading)
-            corpus = _corpus(text, folder, opened, {**reading, **kept}, heldout_text or [], resume, processes, meter)
+            options = _prepare_options(opened, {**reading, **kept})
+            corpus = corpus_of(
+                text, folder, options, heldout_text or [], processes, meter, resume=resume, characters=opened.characters
+            )
+            if prepared(text) and processes.first:
+                _warn_of_other_words(opened, corpus)
             card = {"data": data or _data(opened, text), "licence": licence, "recipe": again_launched(processes)}
             listeners: list[Callable[[Event], None]] = [Teller(meter), *([board] if board is not None else [])]
             with Interrupt(processes) as interrupt:
@@ -154,56 +164,21 @@ def _as_the_model_reads(model: Model, reading: dict[str, Any]) -> dict[str, Any]
     return reading | {"tokenized": tokenized, "language": reading["language"] or own}
 
 
-def _corpus(
-    text: list[str],
-    folder: Path,
-    model: Model,
-    values: dict[str, Any],
-    heldout_text: list[str],
-    resume: bool,
-    processes: Processes,
-    meter: Meter,
-) -> Corpus:
-    """The corpus that was given, or the text prepared into MODEL/corpus, as the model reads."""
-    from polyseme.text.prepare import PrepareOptions, prepare
-    from polyseme.text.shards import Corpus
-    from polyseme.train import CORPUS
+def _prepare_options(model: Model, values: dict[str, Any]) -> PrepareOptions:
+    """What was done to the words of the model's training is done to these."""
+    from polyseme.text.prepare import PrepareOptions
 
-    if _prepared(text):
-        corpus = Corpus.open(text[0])
-        if processes.first and model.text.tokenizer not in ("", corpus.text.tokenizer):
-            warn(
-                f"the corpus was cut into words by {corpus.text.tokenizer}, the text of the model's training by "
-                f"{model.text.tokenizer}"
-            )
-        return corpus
-    where = folder / CORPUS
-    if processes.first and not (resume and text == ["-"] and where.is_dir()):  # a pipe is read once
-        meter.step("preparing the text")
-        fresh = not folder.exists()
-        known = {name: getattr(model.text, name) for name in ("lowercase", "remove_stop_words", "stem", "normalize")}
-        try:
-            report = prepare(
-                text,
-                where,
-                PrepareOptions(**values, **known),
-                heldout_texts=heldout_text,
-                resume=True,
-                progress=lambda p: meter.update(p.done, p.total, p.unit),
-                characters=model.characters,
-            )
-        except ResumeError as error:
-            raise ResumeError(
-                f"{where} was prepared from other text or with other options: delete it, or give another folder"
-            ) from error
-        finally:
-            if fresh:
-                with suppress(OSError):
-                    folder.rmdir()  # nothing came of it
-        for warning in report.warnings:
-            warn(warning)
-    processes.wait()
-    return Corpus.open(where)
+    known = {name: getattr(model.text, name) for name in ("lowercase", "remove_stop_words", "stem", "normalize")}
+    return PrepareOptions(**values, **known)
+
+
+def _warn_of_other_words(model: Model, corpus: Corpus) -> None:
+    """Of a corpus that was prepared without the model in mind."""
+    if model.text.tokenizer not in ("", corpus.text.tokenizer):
+        warn(
+            f"the corpus was cut into words by {corpus.text.tokenizer}, the text of the model's training by "
+            f"{model.text.tokenizer}"
+        )
 
 
 def _check_guard(guard: list[str]) -> None:

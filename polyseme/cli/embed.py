@@ -140,18 +140,7 @@ def _open(model: str, load_options: dict[str, Any], meter: Meter) -> Embedder:
 
     path = resolve(model, progress=lambda done, total: meter.update(done, total or 0, "bytes"))
     meter.step(f"opening {path}")
-    return load(path, **{**load_options, "device": _device(str(load_options["device"]))})
-
-
-def _device(name: str) -> str:
-    """The fastest device that this machine has, for "auto"."""
-    if name != "auto":
-        return name
-    import torch
-
-    if torch.cuda.is_available():
-        return "cuda"
-    return "mps" if torch.backends.mps.is_available() else "cpu"
+    return load(path, **load_options)
 
 
 class _Teller:

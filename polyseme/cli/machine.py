@@ -15,9 +15,9 @@ def settle_in() -> None:
     """Call before torch is imported.
 
     Memory that was freed is kept for the next window instead of being given back and asked for again, page by page: a
-    fifth of the time of training a small model on a CPU. A thread that waits for another spins for some microseconds, then
-    sleeps: longer spinning halves the speed on a machine that does other work too, none costs a fifth on a quiet one
-    (docs/log.md).
+    fifth of the time of training a small model on a CPU. A thread that waits for another spins for microseconds, then
+    sleeps: longer spinning halves the speed on a machine that does other work too, and with none a quiet one loses a
+    fifth (docs/log.md).
     """
     os.environ.setdefault("GOMP_SPINCOUNT", "1000")
     if sys.platform == "linux":

@@ -144,7 +144,11 @@ CorpusLang = Annotated[
 ]
 VocabSize = Annotated[
     int | None,
-    _value("--vocab-size", "N", "Words that a model will predict, for the report. By default all, at most 100,000."),
+    _value(
+        "--vocab-size",
+        "N",
+        "Words that a model will predict, for the report. By default all that come twice, at most 100,000.",
+    ),
 ]
 HeldOutShare = Annotated[float, _value("--heldout", "SHARE", "Of the text, kept out of training; 0 for none.")]
 HeldOutText = Annotated[

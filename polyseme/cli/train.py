@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,8 +24,17 @@ from polyseme.cli.output import (
     table,
     warn,
 )  # fmt: skip
-from polyseme.cli.training import Interrupt, Teller, again_launched
-from polyseme.errors import InputError, OptionError, ResumeError
+from polyseme.cli.training import (
+    Interrupt,
+    Teller,
+    again_launched,
+    board_of,
+    corpus_of,
+    device_of,
+    prepared,
+    refuse_no_heldout,
+)
+from polyseme.errors import OptionError, ResumeError
 
 if TYPE_CHECKING:
     from polyseme.bilm import BiLMConfig
@@ -36,8 +44,6 @@ if TYPE_CHECKING:
     from polyseme.training.config import TrainConfig
     from polyseme.training.plan import Plan
     from polyseme.training.processes import Processes
-
-WITHOUT_HELDOUT = "or --heldout 0 to train without a held-out part"
 EXAMPLE = "\b\nExample:\n  polyseme train books/ -o my-elmo --preset small"
 
 
@@ -104,6 +110,8 @@ def train(
     torchrun --nproc-per-node N -m polyseme train ...
     """
     settle_in()
+    from polyseme.text.prepare import PrepareOptions
+    from polyseme.train import refuse_used
     from polyseme.training.processes import joined
 
     prepare_values: dict[str, Any] = {
@@ -126,19 +134,18 @@ def train(
     )  # fmt: skip
     if hours is not None and (preset is not None or epochs is not None or not hours > 0):
         raise OptionError("--hours chooses preset and epochs for a time above 0: leave --preset and --epochs out")
-    if not heldout and not heldout_text and not _prepared(text):
-        raise OptionError(
-            "nothing would say how well the model does: give --heldout a share above 0, or --heldout-text"
-        )
+    refuse_no_heldout(text, heldout, heldout_text)
     _refuse_text_options(text, prepare_values, heldout_text or [])
     folder, report = Path(out), None
     with joined(device) as processes, Meter(quiet=not processes.first) as meter:
-        device, resume_command = _device(device, threads, processes), again_launched(processes, "--resume")
+        device, resume_command = device_of(device, threads, processes), again_launched(processes, "--resume")
         if processes.first and not resume:
-            _refuse_used(folder)
-        board = _board(folder) if tensorboard and processes.first else None
+            refuse_used(folder)
+        board = board_of(folder) if tensorboard and processes.first else None
         try:
-            corpus = _corpus(text, folder, prepare_values, heldout_text or [], resume, processes, meter)
+            corpus = corpus_of(
+                text, folder, PrepareOptions(**prepare_values), heldout_text or [], processes, meter, resume=resume
+            )
             chosen = _Sizes(corpus, preset and preset.value, vocab_size, cells, projection, layers, config)
             known = None if plan or not resume else _known(folder, chosen, hours, device, processes)
             if known is None:
@@ -169,15 +176,11 @@ def train(
         raise typer.Exit(STOPPED)
 
 
-def _prepared(text: list[str]) -> bool:
-    return len(text) == 1 and (Path(text[0]) / "corpus.json").is_file()
-
-
 def _refuse_text_options(text: list[str], values: dict[str, Any], heldout_text: list[str]) -> None:
     """What was decided when a corpus was prepared is not decided again, silently or otherwise."""
     from polyseme.text.prepare import PrepareOptions
 
-    corpora = [each for each in text if _prepared([each])]
+    corpora = [each for each in text if prepared([each])]
     if not corpora:
         return
     if len(text) > 1:
@@ -213,7 +216,7 @@ class _Sizes:
         config: TrainConfig,
     ) -> None:
         self.corpus, self.preset, self.config = corpus, preset or "small", config
-        self.vocabulary = len(corpus.vocabulary(min(vocab_size or 100_000, len(corpus))))
+        self.vocabulary = len(corpus.vocabulary(vocab_size or corpus.usual_size))
         self.cells, self.projection, self.layers = cells, projection, layers
 
     def of(self, preset: str) -> BiLMConfig:
@@ -229,70 +232,6 @@ class _Sizes:
             n_layers=self.layers or found.n_layers,
         )
         return fitted(found, self.vocabulary, self.corpus.characters, self.config.dropout.inputs)
-
-
-def _device(device: str, threads: int | None, processes: Processes) -> str:
-    import torch
-
-    from polyseme.nn.device import device_named
-
-    if threads is not None:
-        torch.set_num_threads(threads)
-    if processes.world > 1 and device in ("auto", "cuda") and torch.cuda.is_available():
-        return f"cuda:{processes.local}"
-    return str(device_named(device))
-
-
-def _refuse_used(folder: Path) -> None:
-    from polyseme.train import refuse_used
-
-    refuse_used(folder)
-
-
-def _corpus(
-    text: list[str],
-    folder: Path,
-    values: dict[str, Any],
-    heldout_text: list[str],
-    resume: bool,
-    processes: Processes,
-    meter: Meter,
-) -> Corpus:
-    """Opens the corpus that was given, or prepares the text into MODEL/corpus first."""
-    from polyseme.text.prepare import PrepareOptions, prepare
-    from polyseme.text.shards import Corpus
-    from polyseme.train import CORPUS
-
-    if _prepared(text):
-        return Corpus.open(text[0])
-    where = folder / CORPUS
-    if processes.first and not (resume and text == ["-"] and where.is_dir()):  # a pipe is read once
-        meter.step("preparing the text")
-        fresh = not folder.exists()
-        try:
-            report = prepare(
-                text,
-                where,
-                PrepareOptions(**values),
-                heldout_texts=heldout_text,
-                resume=True,  # a text that was prepared for --plan, or before a stop, is not prepared again
-                progress=lambda p: meter.update(p.done, p.total, p.unit),
-            )
-        except InputError as error:
-            # Only here is it known that training cannot do without.
-            raise InputError(str(error).replace(WITHOUT_HELDOUT, "or --heldout-text with other text")) from error
-        except ResumeError as error:
-            raise ResumeError(
-                f"{where} was prepared from other text or with other options: delete it, or give another folder"
-            ) from error
-        finally:
-            if fresh:
-                with suppress(OSError):
-                    folder.rmdir()  # nothing came of it
-        for warning in report.warnings:
-            warn(warning)
-    processes.wait()
-    return Corpus.open(where)
 
 
 def _known(
@@ -361,12 +300,6 @@ def _say_plan(plan: Plan, corpus: Corpus, *, json: bool, only: bool) -> None:
         ("time", f"about {duration(plan.seconds)} (h:mm:ss), validation not counted"),
     ]
     say(table(rows))
-
-
-def _board(folder: Path) -> Board:
-    from polyseme.training.board import Board
-
-    return Board(folder)
 
 
 def _train(

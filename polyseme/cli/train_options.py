@@ -47,7 +47,7 @@ DataName = Annotated[str, _value("--data", "TEXT", "What the text is, for the mo
 
 PresetName = Annotated[Preset | None, typer.Option("--preset", help="The sizes of the network; small by default.")]
 SoftmaxWords = Annotated[
-    int | None, _value("--vocab-size", "V", "Words to predict. By default all of the corpus, at most 100,000.", min=4)
+    int | None, _value("--vocab-size", "V", "Words to predict. By default all that come twice, at most 100,000.", min=4)
 ]
 CellSize = Annotated[int | None, _value("--cells", "H", "Cells of an LSTM layer, instead of the preset's.", min=1)]
 ProjectionSize = Annotated[

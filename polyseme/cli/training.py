@@ -1,23 +1,114 @@
-"""What `train` and `adapt` share at the terminal: how a run is told of, how it is stopped, how one goes on with it."""
+"""What `train` and `adapt` share at the terminal: what a run reads, how it is told of, stopped, and gone on with."""
 
 from __future__ import annotations
 
 import os
 import signal
+from contextlib import suppress
+from pathlib import Path
 from types import FrameType, TracebackType
 from typing import TYPE_CHECKING
 
-from polyseme.cli.output import Meter, again
+from polyseme.cli.output import Meter, again, warn
+from polyseme.errors import InputError, OptionError, ResumeError
 
 if TYPE_CHECKING:
+    from polyseme.text.chars import Characters
+    from polyseme.text.prepare import PrepareOptions
+    from polyseme.text.shards import Corpus
     from polyseme.train import Event
+    from polyseme.training.board import Board
     from polyseme.training.processes import Processes
+
+WITHOUT_HELDOUT = "or --heldout 0 to train without a held-out part"
 
 
 def again_launched(processes: Processes, *more: str) -> str:
     """The command line of this run, with its launcher."""
     launcher = f"torchrun --nproc-per-node {os.environ.get('LOCAL_WORLD_SIZE', processes.world)} -m "
     return (launcher if processes.world > 1 else "") + again(*more)
+
+
+def prepared(text: list[str]) -> bool:
+    """Whether a prepared corpus was given instead of text."""
+    return len(text) == 1 and (Path(text[0]) / "corpus.json").is_file()
+
+
+def refuse_no_heldout(text: list[str], share: float, heldout_text: list[str] | None) -> None:
+    """Raises `OptionError` for a run that nothing could measure."""
+    if not share and not heldout_text and not prepared(text):
+        raise OptionError(
+            "nothing would say how well the model does: give --heldout a share above 0, or --heldout-text"
+        )
+
+
+def corpus_of(
+    text: list[str],
+    folder: Path,
+    options: PrepareOptions,
+    heldout_text: list[str],
+    processes: Processes,
+    meter: Meter,
+    *,
+    resume: bool,
+    characters: Characters | None = None,
+) -> Corpus:
+    """Opens the corpus that was given, or prepares the text into MODEL/corpus first, by `characters` if given."""
+    from polyseme.text.prepare import prepare
+    from polyseme.text.shards import Corpus
+    from polyseme.train import CORPUS
+
+    if prepared(text):
+        return Corpus.open(text[0])
+    where = folder / CORPUS
+    if processes.first and not (resume and text == ["-"] and where.is_dir()):  # a pipe is read once
+        meter.step("preparing the text")
+        fresh = not folder.exists()
+        try:
+            report = prepare(
+                text,
+                where,
+                options,
+                heldout_texts=heldout_text,
+                resume=True,  # a text that was prepared for --plan, or before a stop, is not prepared again
+                progress=lambda p: meter.update(p.done, p.total, p.unit),
+                characters=characters,
+            )
+        except InputError as error:
+            # Only here is it known that training cannot do without.
+            raise InputError(str(error).replace(WITHOUT_HELDOUT, "or --heldout-text with other text")) from error
+        except ResumeError as error:
+            raise ResumeError(
+                f"{where} was prepared from other text or with other options: delete it, or give another folder"
+            ) from error
+        finally:
+            if fresh:
+                with suppress(OSError):
+                    folder.rmdir()  # nothing came of it
+        for warning in report.warnings:
+            warn(warning)
+    processes.wait()
+    return Corpus.open(where)
+
+
+def device_of(device: str, threads: int | None, processes: Processes) -> str:
+    """Sets torch's threads, and gives the device of this process."""
+    import torch
+
+    from polyseme.nn.device import device_named
+
+    if threads is not None:
+        torch.set_num_threads(threads)
+    if processes.world > 1 and device in ("auto", "cuda") and torch.cuda.is_available():
+        return f"cuda:{processes.local}"
+    return str(device_named(device))
+
+
+def board_of(folder: Path) -> Board:
+    """TensorBoard's files, in MODEL/tensorboard. Raises `MissingExtraError` without the extra."""
+    from polyseme.training.board import Board
+
+    return Board(folder)
 
 
 class Interrupt:

@@ -11,10 +11,10 @@ Legend: `N` words, `C` character positions, `D` character vector size, `K` wides
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
@@ -32,9 +32,10 @@ def convolve(cnn: CharCNN, groups: Sequence[Tensor], dtype: torch.dtype = torch.
     """
     widest = max(width for width, _ in cnn.config.filters)
     size = cnn.config.char_size
-    kernels = [conv.weight.transpose(1, 2).flatten(1) for conv in cnn.convolutions]  # Shape: (filters, width D)
+    convolutions = [cast(nn.Conv1d, each) for each in cnn.convolutions]
+    kernels = [each.weight.transpose(1, 2).flatten(1) for each in convolutions]  # Shape: (filters, width D)
     weight = torch.cat([F.pad(kernel, (0, widest * size - kernel.size(1))) for kernel in kernels])
-    bias = torch.cat([conv.bias for conv in cnn.convolutions])
+    bias = torch.cat([cast(Tensor, each.bias) for each in convolutions])
     maxima: Tensor = _Maxima.apply(dtype, cnn.table.weight, weight, *groups)  # type: ignore[no-untyped-call]
     return ACTIVATIONS[cnn.config.activation](maxima + bias)
 
@@ -42,7 +43,7 @@ def convolve(cnn: CharCNN, groups: Sequence[Tensor], dtype: torch.dtype = torch.
 class _Maxima(Function):
     @staticmethod
     def forward(ctx: Any, dtype: torch.dtype, table: Tensor, weight: Tensor, *groups: Tensor) -> Tensor:
-        """The highest score of each filter, without bias. *Shape:* (rows, D), (F, K D), (N, C) each -> (sum of N, F)."""
+        """Each filter's highest score, without bias. *Shape:* (rows, D), (F, K D), (N, C) each -> (sum of N, F)."""
         vectors, filters = table.to(dtype), weight.to(dtype)
 
         def one(characters: Tensor) -> tuple[Tensor, Tensor]:
@@ -86,7 +87,7 @@ class _Maxima(Function):
 
 
 def _windows(vectors: Tensor, characters: Tensor, width: int) -> Tensor:
-    """Each position's characters and those behind it, as one row. *Shape:* (rows, D), (N, C) -> (N positions, width)."""
+    """The characters from each position on, as one row. *Shape:* (rows, D), (N, C) -> (N positions, width)."""
     size = vectors.size(1)
     n, columns = characters.shape
     positions = columns - width // size + 1

@@ -38,13 +38,13 @@ from polyseme.text.shards import (
     encode_rows,
     row_dtype,
     special_rows,
+    usual_size,
 )  # fmt: skip
 from polyseme.text.vocab import SPECIAL
 
 # Counted for the choice of an alphabet: rarer types decide nothing, and a Python dictionary of all would be large.
 _TYPES_FOR_ALPHABET = 1_000_000
 _TYPES_AT_ONCE = 1 << 14
-MOST_WORDS = 100_000  # of a vocabulary whose size nobody chose
 
 Told = Callable[[str, int, int], None]
 
@@ -120,7 +120,7 @@ class Assembler:
         characters, alphabet = self._characters(types, order, counts, max_characters, kind, given)
         cut = self._write_types(types, order, counts, characters)
         n_seen = int(np.count_nonzero(counts))
-        size = min(len(SPECIAL) + n_seen, MOST_WORDS if vocab_size is None else vocab_size)
+        size = usual_size(counts) if vocab_size is None else min(len(SPECIAL) + n_seen, vocab_size)
         global_ids = np.full(len(types), UNKNOWN_ID, dtype=np.uint32)
         global_ids[order] = np.arange(len(SPECIAL), len(SPECIAL) + len(order), dtype=np.uint32)
         unknown, n_reserved = self._write_parts(merged, global_ids, sentences, words, size)

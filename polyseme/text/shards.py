@@ -32,6 +32,7 @@ FORMAT, VERSION = "polyseme corpus", 1
 DESCRIPTION = "corpus.json"
 WORDS, COUNTS, ROWS = "words.txt", "counts.npy", "characters.npy"
 PARTS = ("train", "heldout")
+MOST_WORDS = 100_000  # of a vocabulary whose size nobody chose
 UNKNOWN_ID = SPECIAL.index("<UNK>")
 _CHUNK = 1 << 24  # entries that a check looks at together
 
@@ -207,6 +208,11 @@ class Corpus:
         n_seen = len(SPECIAL) + int(np.count_nonzero(self.counts))
         return Vocabulary(tuple(islice(self.words, n_seen if size is None else min(size, n_seen))))
 
+    @property
+    def usual_size(self) -> int:
+        """How many words to predict where nobody chose: `usual_size` of the counts."""
+        return usual_size(self.counts)
+
     def unknown_share(self, size: int | None = None) -> float:
         """The share (0..1) of the training words outside the first `size` types; those spelled <UNK> are outside."""
         known = int(self.counts[: size if size is None else max(size, 0)].sum())
@@ -233,6 +239,10 @@ class Corpus:
         ids = {word: index for index, word in enumerate(words)} | dict.fromkeys(SPECIAL, UNKNOWN_ID)
         parts = [_part(sentences, ids) for sentences in (kept, held)]
         characters, text = characters or Characters(), text or TextConfig()
+        numbers = np.asarray([counts[word] for word in words], dtype=np.int64)
+        size = usual_size(numbers)
+        outside = (parts[1].ids >= size) | (parts[1].ids == UNKNOWN_ID)
+        heldout_unknown = float(outside.mean()) if parts[1].n_words else 0.0
         report = PrepareReport(
             train_sentences=parts[0].n_sentences,
             train_words=n_words,
@@ -241,16 +251,15 @@ class Corpus:
             heldout_by="files" if held else "none",
             types=len(words) - len(SPECIAL),
             heldout_types=len(unseen),
-            vocab_size=len(SPECIAL) + len(ranked),
-            unknown_share=n_reserved / n_words,
-            heldout_unknown_share=float(np.mean(parts[1].ids >= len(SPECIAL) + len(ranked))) if held else 0.0,
+            vocab_size=size,
+            unknown_share=float(n_words - numbers[:size].sum()) / n_words,
+            heldout_unknown_share=heldout_unknown,
             cut_words=sum(count for word, count in counts.items() if characters.is_cut(word)),
             reserved_words=n_reserved,
             empty_sentences=sum(not words for words in (*kept, *held)),
             tokenizer=text.tokenizer,
         )
         rows = np.concatenate([special_rows(characters), encode_rows(characters, words[len(SPECIAL) :])])
-        numbers = np.asarray([counts[word] for word in words], dtype=np.int64)
         digest = hashlib.sha256(json.dumps([asdict(characters), asdict(text)], sort_keys=True).encode())
         for array in (words._text, numbers, *(array for part in parts for array in (part.ids, part.starts))):
             digest.update(np.ascontiguousarray(array).tobytes())
@@ -282,6 +291,11 @@ class Corpus:
 
 
 # --- characters of types
+
+
+def usual_size(counts: npt.NDArray[np.int64]) -> int:
+    """All words that come twice, at most 100,000: those that come once teach <UNK> how often nobody knows the word."""
+    return min(MOST_WORDS, max(len(SPECIAL) + 1, len(SPECIAL) + int(np.count_nonzero(counts > 1))))
 
 
 def row_dtype(characters: Characters) -> npt.DTypeLike:

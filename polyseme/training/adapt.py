@@ -31,18 +31,18 @@ from polyseme.nn.device import device_named
 from polyseme.text.chars import UNKNOWN_WORD
 from polyseme.text.shards import Corpus
 from polyseme.text.streams import END, START, UNKNOWN
-from polyseme.text.vocab import SPECIAL, Vocabulary
+from polyseme.text.vocab import Vocabulary
 from polyseme.train import Event, TrainReport, refuse_used, train
 from polyseme.training.config import TrainConfig
 from polyseme.training.network import TypeRows
 from polyseme.training.new_rows import Contexts, Softmax, joined, lanes_for, moved_biases, new_softmax, read_contexts
 from polyseme.training.processes import Processes
+from polyseme.training.start import softmax_rows
 from polyseme.training.validate import HeldOut
 
 IntArray = npt.NDArray[np.int64]
 SoftmaxKind = Literal["kept", "new vocabulary", "new"]
 
-MOST_WORDS = 100_000  # of a vocabulary whose size nobody chose
 FEW_SHARED = 10  # words below which nothing can be learned from the rows of a vocabulary
 
 
@@ -221,25 +221,13 @@ def started(
     if _predicts(model) and not new_vocabulary:
         assert model.vocabulary is not None
         return Start(_copied(model, corpus, model.vocabulary, None), "kept", len(model.vocabulary), 0)
-    words = corpus.vocabulary(min(vocabulary or _usual_size(corpus), len(corpus)))
+    words = corpus.vocabulary(vocabulary or corpus.usual_size)
     types = softmax_rows(corpus, words)
     contexts = read_contexts(model.bilm.to(device_named(device)), corpus, types, len(words))
     counts = _counts(corpus, types, len(words))
     if not _predicts(model):
         return Start(_copied(model, corpus, words, new_softmax(contexts, counts)), "new", 0, len(words))
     return _with_words(model, corpus, words, contexts, counts)
-
-
-def _usual_size(corpus: Corpus) -> int:
-    """All words that come twice: those that come once teach <UNK> how often to expect what nobody has seen."""
-    return min(MOST_WORDS, max(len(SPECIAL) + 1, len(SPECIAL) + int(np.count_nonzero(corpus.counts > 1))))
-
-
-def softmax_rows(corpus: Corpus, vocabulary: Vocabulary) -> IntArray:
-    """The softmax row that scores each word type, that of <UNK> for types outside. *Shape:* (n_types,)."""
-    rows = vocabulary.ids(corpus.words).astype(np.int64)
-    rows[[START, END]] = [vocabulary.id(word) for word in SPECIAL[:2]]
-    return rows
 
 
 def _with_words(model: Model, corpus: Corpus, words: Vocabulary, contexts: Contexts, counts: Tensor) -> Start:

@@ -1,14 +1,20 @@
-"""A new biLM: random weights as the published recipe draws them."""
+"""What a run starts from: random weights as the published recipe draws them, and which softmax row scores a word."""
 
 from __future__ import annotations
 
 from importlib.metadata import PackageNotFoundError, version
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import nn
 
 from polyseme.bilm import BiLM, BiLMConfig
 from polyseme.nn.char_cnn import CharCNN
+from polyseme.text.chars import SENTENCE_END, SENTENCE_START
+from polyseme.text.shards import Corpus
+from polyseme.text.streams import END, START
+from polyseme.text.vocab import Vocabulary
 
 # What a highway gate starts from: sigmoid(2) = 0.88 of the input passes (bilm-tf: -2 on the gate of the other side).
 CARRY_BIAS = 2.0
@@ -49,6 +55,13 @@ def _start_characters(network: CharCNN) -> None:
         nn.init.zeros_(linear.bias)
         if linear is not network.projection:
             linear.bias[linear.out_features // 2 :] = CARRY_BIAS
+
+
+def softmax_rows(corpus: Corpus, vocabulary: Vocabulary) -> npt.NDArray[np.int64]:
+    """The softmax row that scores each word type; that of <UNK> for types outside. *Shape:* (n_types,)."""
+    rows = vocabulary.ids(corpus.words).astype(np.int64)
+    rows[[START, END]] = vocabulary.id(SENTENCE_START), vocabulary.id(SENTENCE_END)
+    return rows
 
 
 def versions() -> dict[str, str]:

@@ -93,13 +93,14 @@ def nearest_contexts(bilm: BiLM, rows: TypeRows, corpus: Corpus, n_words: int = 
     """A word twice in held-out text, where the top layers are most alike: does the network tell senses apart?
 
     Looks at the sentences of the first `n_words` held-out words, each read by itself, and takes the most frequent word
-    of at least four letters. Returns two stretches of text, or nothing where no such word comes twice.
+    of letters alone with at least four bytes: four Latin letters, two Chinese characters. Returns two stretches of
+    text, or nothing where no such word comes twice.
     """
     starts = readable(bilm, np.asarray(corpus.heldout.starts[: _sentences(corpus.heldout, n_words) + 1]))
     ids = np.asarray(corpus.heldout.ids[: starts[-1]], dtype=np.int64)
     types, counts = np.unique(ids, return_counts=True)
     often = [(int(count), int(type)) for type, count in zip(types, counts, strict=True) if count > 1]
-    candidates = [(count, type) for count, type in often if len(corpus.word(type)) > 3]
+    candidates = [(count, type) for count, type in often if _worth_showing(corpus.word(type))]
     if not candidates:
         return []
     wanted = max(candidates)[1]
@@ -123,6 +124,10 @@ def nearest_contexts(bilm: BiLM, rows: TypeRows, corpus: Corpus, n_words: int = 
         return []
     pair = np.unravel_index(int(alike.argmax()), alike.shape)
     return [_around(corpus, ids, int(places[i]), pieces[i], around) for i in pair]
+
+
+def _worth_showing(word: str) -> bool:
+    return word.isalpha() and len(word.encode()) > 3
 
 
 def _around(corpus: Corpus, ids: IntArray, place: int, piece: IntArray, around: int) -> str:

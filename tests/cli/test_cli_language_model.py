@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -74,8 +75,9 @@ def test_evaluate_has_states_lanes_and_empty_lines(text: Path) -> None:
     assert found("--empty-lines", "skip")["targets"] == 12
     assert found("--state", "zero")["state"] == "zero"
     assert found("--lanes", "2")["lanes"] == 2
-    values = {found(*options)["perplexity"]["mean"] for options in ([], ["--state", "zero"], ["--lanes", "3"])}
-    assert len(values) == 3
+    # Three lanes would be one sentence each: as with --state zero.
+    found_values = [found(*options)["perplexity"]["mean"] for options in ([], ["--state", "zero"], ["--lanes", "2"])]
+    assert min(abs(a - b) for a, b in combinations(found_values, 2)) > 1e-3
     assert found("--threads", "1")["perplexity"] == found("--threads", "3")["perplexity"]
 
 

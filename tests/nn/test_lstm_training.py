@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.func import functional_call
 
-from polyseme.nn import lstm_training
+from polyseme.nn import lstm_training, workers
 from polyseme.nn.lstm import LSTMLayer
 from polyseme.nn.lstm_training import run_layers
 
@@ -213,21 +213,21 @@ def test_no_gradient_reaches_the_first_state_or_leaves_the_last_cell() -> None:
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_one_thread_and_two_give_the_same_bits(dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lstm_training, "_pair", [])
+    monkeypatch.setattr(workers, "_pair", [])
     cases = [cast(case(seed, steps=6, lanes=24, sizes=(40, 96, 40)), torch.float32) for seed in (1, 2)]
     with threads(1):
         alone = written_out(cases, dtype)
-        assert not lstm_training._pair
+        assert not workers._pair
     with threads(2):
         side_by_side = written_out(cases, dtype)
         assert torch.get_num_threads() == 2
-        assert len(lstm_training._pair) == 1
+        assert len(workers._pair) == 1
     for found, expected in zip(side_by_side, alone, strict=True):
         assert_same(found, expected, 0.0)
 
 
 def test_each_direction_computes_with_one_core(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lstm_training, "_pair", [])
+    monkeypatch.setattr(workers, "_pair", [])
     seen: list[int] = []
     forward = lstm_training._forward
 
