@@ -7,6 +7,7 @@ import os
 import platform
 import sys
 from pathlib import Path
+from typing import Any
 
 import polyseme
 
@@ -21,6 +22,12 @@ def processor() -> str:
     return next(names, platform.processor())
 
 
+def facts(path: Path) -> dict[str, Any]:
+    """What `polyseme evaluate --json` measured, without the paths of this machine."""
+    found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return {key: value for key, value in found.items() if key not in ("model", "next")}
+
+
 def main(name: str, out: Path) -> None:
     """Prints one JSON object."""
     config = json.loads((out / "model" / "config.json").read_text(encoding="utf-8"))
@@ -28,10 +35,10 @@ def main(name: str, out: Path) -> None:
     end = [event for event in log if event["event"] == "end"][-1]
     result = {
         "recipe": name,
-        "command": config["card"]["recipe"],
+        "command": config["card"]["recipe"].replace(str(out), "OUT"),
         "architecture": config["architecture"],
-        "dev": json.loads((out / "dev.json").read_text(encoding="utf-8")),
-        "test": json.loads((out / "test.json").read_text(encoding="utf-8")),
+        "dev": facts(out / "dev.json"),
+        "test": facts(out / "test.json"),
         "updates": end["update"],
         "training_seconds": end["seconds"],
         "versions": {"polyseme": polyseme.__version__, **end["versions"], "python": platform.python_version()},

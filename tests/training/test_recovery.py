@@ -163,7 +163,7 @@ def test_a_rollback_keeps_the_best_network(tmp_path: Path, monkeypatch: pytest.M
         e["heldout"]["mean"] < min([m["heldout"]["mean"] for m in found[:n]], default=1e9) for n, e in enumerate(found)
     ]
     assert report.losses is not None
-    assert report.losses.perplexity.mean == pytest.approx(best, rel=0.02)  # 8 lanes there, one here
+    assert report.losses.perplexity.mean == pytest.approx(best, rel=0.06)  # 8 lanes there, one here
 
 
 def test_a_killed_run_that_had_gone_back_ends_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -85,7 +85,7 @@ def test_the_loss_falls(recipe: str, tmp_path: Path) -> None:
     config = brief(precision=precision or "float32", learning_rate=0.03)
     if kind == "published":
         same = {name: getattr(config, name) for name in ("epochs", "lanes", "steps", "log_every")}
-        kind, config = "lstm", replace(RECIPES["published"], samples=100, **same)
+        kind, config = "lstm", replace(RECIPES["published"], samples=60, **same)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         train(corpus(), tmp_path, SIZES[kind], config)
@@ -166,7 +166,7 @@ def test_a_trial_leaves_no_trace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     torch.manual_seed(5)
     expected = torch.rand(2)
     torch.manual_seed(5)
-    found = plan.plan(text, "tiny", alice.LSTM, config, len(text))
+    found = plan.plan(text, "tiny", alice.LSTM, config, text.usual_size)
     assert torch.rand(2).equal(expected)
     train(text, tmp_path / "with", alice.LSTM, config)
     assert events(tmp_path / "with") == events(tmp_path / "without")
