@@ -79,6 +79,14 @@ def test_too_few_passes_are_an_error_that_offers_zero(model: Model) -> None:
         settled_states(model, max_passes=2)
 
 
+def test_a_state_to_be_stored_need_not_have_settled(model: Model) -> None:
+    zero = (model.bilm.forward_layers.zero_state(1), model.bilm.backward_layers.zero_state(1))
+    states, residual = settled_states(model, max_passes=2, must_converge=False)
+    assert furthest(states, read_boundaries(model, zero, 2)) <= 1e-6
+    assert residual == pytest.approx(furthest(states, read_boundaries(model, zero, 1)), abs=1e-6)
+    assert residual > 1e-3
+
+
 @pytest.mark.parametrize("encoder", ["word", "char_cnn+word"])
 def test_models_that_read_words_settle_on_their_own_marks(encoder: str) -> None:
     cnn = dataclasses.replace(CNN, projection_location="none") if encoder == "char_cnn+word" else None

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from polyseme.bilm import BiLM
-from polyseme.errors import NotConvergedError, OutputError
+from polyseme.errors import OutputError
 from polyseme.formats import native
 from polyseme.formats.model import Model, ModelCard
 from polyseme.lm.losses import LossSums
@@ -131,11 +131,8 @@ def _plain(value: Any) -> Any:
 
 
 def _settled(model: Model) -> Model:
-    """With the state that sentences start from, where it exists and is reached."""
+    """With the state that sentences start from: stored, it is the same for everybody, even where it still drifts."""
     if model.bilm.config.layers != "lstm":
         return model
-    try:
-        states, residual = settled_states(model)
-    except NotConvergedError:
-        return model  # it will be asked for when somebody embeds, and that error says what to do
+    states, residual = settled_states(model, must_converge=False)
     return replace(model, settled=states, settled_residual=residual)

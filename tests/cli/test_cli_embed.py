@@ -189,17 +189,3 @@ def test_what_needs_an_extra_is_said_before_a_model_is_opened(
         done = runner.invoke(app, ["embed", str(source), "-o", str(tmp_path / out), "-m", "no such model"])
         assert done.exit_code == 1
         assert 'pip install "polyseme[data]"' in done.stderr
-
-
-def test_device_auto_takes_what_there_is(monkeypatch: pytest.MonkeyPatch) -> None:
-    import torch
-
-    from polyseme.cli.embed import _device
-
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    assert (_device("auto"), _device("cpu")) == ("cuda", "cpu")
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
-    assert _device("auto") == "mps"
-    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
-    assert _device("auto") == "cpu"
