@@ -7,8 +7,8 @@ source "$(dirname "${BASH_SOURCE[0]}")/language_model.sh"
 
 polyseme prepare "$(part ptb.train.txt)" -o "$out/corpus" --tokenized --heldout-text "$(part ptb.valid.txt)" --resume
 polyseme train "$out/corpus" -o "$out/model" --resume \
-  --preset transformer-small --vocab-size 10002 --epochs 14 --batch-size 32 --steps 35 \
-  --learning-rate 1e-3 --warm-up 1000 --dropout 0.25 --dropout-output 0.25 --precision bfloat16 \
+  --preset transformer-small --vocab-size 10002 --epochs 8 --batch-size 32 --steps 35 \
+  --learning-rate 1e-3 --warm-up 700 --dropout 0.2 --dropout-output 0.2 --precision bfloat16 \
   --loss sampled --samples 2048 \
   --data "Penn Treebank, Mikolov's preparation" "$@"
 results ptb-transformer "$(part ptb.valid.txt)" "$(part ptb.test.txt)"

@@ -9,7 +9,7 @@ source "$(dirname "${BASH_SOURCE[0]}")/language_model.sh"
 polyseme prepare "$(part wiki.train.tokens)" -o "$out/corpus" --tokenized --empty-lines keep \
   --heldout-text "$(part wiki.valid.tokens)" --resume
 polyseme train "$out/corpus" -o "$out/model" --resume \
-  --preset tiny --cells 640 --projection 256 --vocab-size 33280 --epochs 8 --batch-size 32 --steps 35 \
-  --learning-rate 3e-3 --warm-up 300 --dropout 0.2 --dropout-output 0.35 --precision bfloat16 \
+  --preset tiny --cells 640 --projection 256 --vocab-size 33280 --epochs 6 --batch-size 32 --steps 35 \
+  --learning-rate 3e-3 --warm-up 300 --dropout 0.15 --dropout-output 0.3 --precision bfloat16 \
   --loss sampled --samples 4096 --data "WikiText-2" "$@"
 results wikitext-2 "$(part wiki.valid.tokens)" "$(part wiki.test.tokens)" --empty-lines keep

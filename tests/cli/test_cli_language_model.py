@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -126,7 +127,7 @@ def test_score_writes_files_and_json_lines(text: Path, awkward_path: Path) -> No
         assert value["forward"] == pytest.approx(found.total_forward, abs=1e-5)
     out = awkward_path / "scores.jsonl"
     summary = json.loads(run("score", MODEL, text, "--tokenized", "--words", "-o", out, "--json"))
-    assert (summary["wrote"], summary["sentences"], summary["unknown_words"]) == ([str(out)], 3, 1)
+    assert (summary["wrote"], summary["sentences"], summary["unknown_words"]) == ([os.fsencode(out).decode()], 3, 1)
     assert out.read_text(encoding="utf-8").splitlines() == lines
     assert "exists already" in refused(1, "score", MODEL, text, "-o", out)
     table = awkward_path / "scores.tsv"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -112,7 +113,8 @@ def test_bytes_in_another_encoding_name_the_whole_command(tmp_path: Path, monkey
     monkeypatch.setattr(sys, "argv", ["polyseme", *arguments])
     done = runner.invoke(app, arguments)
     assert done.exit_code == 1
-    assert f"Run again with: polyseme {' '.join(arguments)} --encoding cp1252" in done.stderr
+    again = os.fsencode(shlex.join(arguments)).decode()  # what the locale could not decode is printed as UTF-8
+    assert f"Run again with: polyseme {again} --encoding cp1252" in done.stderr
 
 
 def test_a_corpus_that_is_there_is_not_replaced_unasked(text: Path, tmp_path: Path) -> None:
