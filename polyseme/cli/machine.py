@@ -17,9 +17,11 @@ def settle_in() -> None:
     Memory that was freed is kept for the next window instead of being given back and asked for again, page by page: a
     fifth of the time of training a small model on a CPU. A thread that waits for another spins for microseconds, then
     sleeps: longer spinning halves the speed on a machine that does other work too, and with none a quiet one loses a
-    fifth (docs/log.md).
+    fifth (docs/log.md). oneDNN keeps the code it made for a shape of product, and each batch has shapes of its own: a
+    thousand of them are a gigabyte, and few are met again.
     """
     os.environ.setdefault("GOMP_SPINCOUNT", "1000")
+    os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "64")
     if sys.platform == "linux":
         with suppress(OSError, AttributeError):  # another C library than GNU's does without
             library = ctypes.CDLL("libc.so.6")
