@@ -162,8 +162,8 @@ def _long_sentences(corpus: Corpus, architecture: BiLMConfig) -> int:
 def _memory(architecture: BiLMConfig, config: TrainConfig, parameters: int) -> int:
     """Weights, gradients and the optimiser's two moments; what layers keep for their way back; the rest of a process.
 
-    Measured with "tiny" and "transformer-small" after a hundred updates: 1.3 GB, of which PyTorch, its kernels' code and
-    the allocator's slack are 850 MB (docs/log.md).
+    Measured with "tiny" and "transformer-small" after a hundred updates: 1.3 GB, of which PyTorch, the code of its
+    kernels and the allocator's slack are 850 MB (docs/log.md).
     """
     tokens = config.lanes * config.steps // config.accumulate
     if architecture.transformer is not None:
