@@ -16,8 +16,10 @@ import numpy as np
 import numpy.typing as npt
 
 from polyseme.errors import InputError
+from polyseme.static.files import one_file
 from polyseme.static.vectors import Method, StaticVectors, analogy_scores
-from polyseme.text.read import read_documents
+from polyseme.text.decode import LineReader, Losses
+from polyseme.text.sources import open_source
 
 _QUESTIONS = 64  # computed together
 
@@ -100,9 +102,12 @@ class AnalogyReport:
 
 
 def read_questions(path: str | Path) -> list[Pair] | list[Question]:
-    """The pairs or questions of a file, plain or compressed. Raises `InputError` with the line."""
-    lines = [(document.line, document.text.strip()) for document in read_documents([path], text_column=None)]
-    if lines[0][1].startswith(":"):
+    """The pairs or questions of a file, plain or compressed. Raises `InputError` with the line, `DecodeError`."""
+    source = one_file(path)
+    with open_source(source) as stream:
+        numbered = LineReader(source.path, "utf-8", "strict", Losses()).lines(stream)
+        lines = [(number, line.strip()) for number, line in numbered if line.strip()]
+    if lines and lines[0][1].startswith(":"):
         return _questions(lines, path)
     return _pairs(lines, path)
 

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import os
 import warnings
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from itertools import islice
@@ -24,7 +25,14 @@ from typing import IO, Literal
 import numpy as np
 import numpy.typing as npt
 
-from polyseme.errors import DamagedModelError, OptionError, OutputError, UnknownFormatError, UnsupportedModelError
+from polyseme.errors import (
+    DamagedModelError,
+    InputError,
+    OptionError,
+    OutputError,
+    UnknownFormatError,
+    UnsupportedModelError,
+)
 from polyseme.static import folder
 from polyseme.static.vectors import StaticVectors
 from polyseme.text.config import TextConfig
@@ -95,7 +103,7 @@ def read_vectors(path: str | Path, *, limit: int | None = None) -> StaticVectors
         raise OptionError(f"limit must be at least 1, was: {limit}")
     if path.is_dir():
         return folder.read(path, limit=limit)
-    [source], _ = find_sources([path])
+    source = one_file(path)
     layout = _layout(source)
     table = _Table()
     with open_source(source) as stream:
@@ -109,6 +117,14 @@ def read_vectors(path: str | Path, *, limit: int | None = None) -> StaticVectors
         return StaticVectors(table.words, np.concatenate(table.blocks), notes=table.notes())
     except OptionError as error:
         raise DamagedModelError(f"{path}: {error}; fetch the file again") from error
+
+
+def one_file(path: str | Path) -> Source:
+    """How the one file at `path` is opened. Raises `InputError` where there is none, or a folder."""
+    if not Path(path).is_file():
+        raise InputError(f"{path}: {'a folder' if Path(path).is_dir() else 'no such file'}; give one file")
+    [source], _ = find_sources([path])
+    return source
 
 
 # --- which format is it?
@@ -126,8 +142,9 @@ def _layout(source: Source) -> _Layout:
             text = not count or (len(row) == width + 1 and all(_number(each) is not None for each in row[1:]))
             return _Layout("word2vec" if text else "word2vec-binary", width, count)
         lines = [line for line in (first, *islice(stream, _SAMPLE_LINES)) if line.strip()]
-    # A word may hold spaces and make its line's fields too many, never too few.
-    width = min((len(_fields(line)) for line in lines), default=1) - 1
+    # Most words hold no space, so that most lines have one field more than there are numbers.
+    sizes = Counter(len(_fields(line)) for line in lines)
+    width = min(sizes, key=lambda size: (-sizes[size], size), default=1) - 1
     if width < 1 or any(_number(each) is None for each in _fields(lines[0])[-width:]):
         raise UnknownFormatError(
             f"{source.path}: is no file of word vectors: line 1 should be two whole numbers (word2vec) or a word and "
@@ -191,8 +208,11 @@ def _split(line: bytes, layout: _Layout, path: Path, number: int) -> tuple[bytes
 def _parsed(values: list[bytes], width: int, path: Path, first: int) -> Rows:
     """The numbers of some lines. *Shape:* (n, W)."""
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # what numpy says of text that is no number
-        rows = np.fromstring(b" ".join(values).decode("latin-1"), dtype=np.float32, sep=" ")
+        warnings.simplefilter("ignore", DeprecationWarning)  # numpy before 2.4, of text that is no number
+        try:
+            rows = np.fromstring(b" ".join(values).decode("latin-1"), dtype=np.float32, sep=" ")
+        except ValueError:
+            rows = np.zeros(0, dtype=np.float32)
     if rows.size == len(values) * width and np.isfinite(rows).all():
         return rows.reshape(len(values), width)
     for place, line in enumerate(values):

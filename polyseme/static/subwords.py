@@ -19,7 +19,8 @@ _OFFSET_BASIS, _PRIME, _MASK = 2_166_136_261, 16_777_619, 0xFFFFFFFF  # FNV-1a o
 
 @dataclass(frozen=True, eq=False)
 class Subwords:
-    """`matrix`: one row a bucket, (B, W). N-grams have `min_n` to `max_n` characters, with `<` and `>` around a word."""
+    """`matrix`: one row a bucket, (B, W). N-grams have `min_n` to `max_n` characters, `<` and `>` of the word's ends
+    among them."""
 
     min_n: int
     max_n: int
