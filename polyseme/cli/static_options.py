@@ -93,7 +93,7 @@ VectorsArgument = Annotated[
 ]
 Words = Annotated[list[str], typer.Argument(metavar="WORD", help="Words to look up, spelled as in the text.")]
 WordA = Annotated[str, typer.Argument(metavar="A", help="A is to B ...")]
-WordB = Annotated[str, typer.Argument(metavar="B")]
+WordB = Annotated[str, typer.Argument(metavar="B", help="... B ...")]
 WordC = Annotated[str, typer.Argument(metavar="C", help="... as C is to what?")]
 Multiply = Annotated[
     bool, _flag("--multiply", "3CosMul instead of the vector offset: no single similarity can rule the others.")

@@ -145,8 +145,9 @@ class _Side:
     """Either the words' parameters or the contexts': `vectors` (V, W), `biases` (V,), and their squared gradients."""
 
     def __init__(self, n_words: int, width: int, random: np.random.Generator) -> None:
-        start = (random.random((n_words, width + 1), dtype=np.float32) - np.float32(0.5)) / (width + 1)
-        self.vectors, self.biases = np.ascontiguousarray(start[:, :width]), start[:, width].copy()
+        start = (random.random((n_words, width + 1), dtype=np.float32) - np.float32(0.5)) / np.float32(width + 1)
+        self.vectors: Floats = np.ascontiguousarray(start[:, :width], dtype=np.float32)
+        self.biases: Floats = np.ascontiguousarray(start[:, width], dtype=np.float32)
         self.squares, self.bias_squares = np.ones_like(self.vectors), np.ones_like(self.biases)
 
     def move(self, index: Ids, slope: Floats, others: Floats) -> None:

@@ -103,7 +103,7 @@ def test_text_options_reach_the_vectors(text: Path) -> None:
     assert vectors.text.lowercase
     assert vectors.text.stem
     assert vectors.text.languages == ("en",)
-    assert static("neighbours", out, "Sisters")["composed"] == []  # found as "sister"
+    assert static("neighbours", out, "Rabbits")["composed"] == []  # found as "rabbit"
 
 
 def test_the_reports_for_people(text: Path) -> None:
