@@ -6,6 +6,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -86,6 +87,7 @@ def fit(
     try:
         with Meter() as meter, _corpus(text, Path(out), text_values, meter) as corpus:
             vectors, bag = run(corpus, meter)
+            vectors.about = replace(vectors.about, data=", ".join(text))
             meter.step(f"writing {out}")
             lost = _write(vectors, bag, out, format and format.value, overwrite)
             facts = _facts(corpus, vectors, lost, out, time.monotonic() - started)

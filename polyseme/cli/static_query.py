@@ -29,7 +29,7 @@ def neighbours(
     found = open_vectors(vectors, first)
     lists = {word: found.neighbours(word, top) for word in words}
     composed = [word for word in words if found.id(found.spelled([word])[0]) is None]
-    best = next(iter(lists.values()))[0].word
+    best = next((near[0].word for near in lists.values() if near), words[0])
     following = quoted(["polyseme", "static", "neighbours", vectors, best])
     if json:
         answers = {word: _facts(near) for word, near in lists.items()}

@@ -32,7 +32,7 @@ from polyseme.text.shards import Corpus
 Progress = Callable[[str, int, int, str], None]  # stage, done, of how many, unit
 
 _TIMES_IN_A_BATCH = 8  # that the most frequent word comes
-_SMALLEST_BATCH, _LARGEST_BATCH = 32, 4096  # kept cells
+_SMALLEST_BATCH, _LARGEST_BATCH = 32, 512  # kept cells; above, a batch leaves the cache and goes half as fast
 
 Floats = npt.NDArray[np.float32]
 Ids = npt.NDArray[np.int32]
