@@ -61,7 +61,7 @@ def count(words: TrainedWords, window: int, progress: Callable[[int, int], None]
         parts[-2:] = [parts[-2] + parts[-1]]
     total = parts.pop()
     rows = np.repeat(np.arange(len(words), dtype=np.int32), np.diff(total.indptr))
-    columns, values = total.indices.astype(np.int32), total.data
+    columns, values = total.indices.astype(np.int32, copy=False), total.data
     # A word beside itself is in the window of either.
     values[rows == columns] *= 2
     return Cooccurrences(len(words), rows, columns, values)

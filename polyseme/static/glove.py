@@ -23,7 +23,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from polyseme.errors import OptionError
+from polyseme.errors import InputError, OptionError, TrainingError
 from polyseme.static.cooccurrence import Cooccurrences, count, scipy_sparse
 from polyseme.static.trained_words import TrainedWords
 from polyseme.static.vectors import About, StaticVectors
@@ -87,10 +87,16 @@ def fit(corpus: Corpus, config: GloveConfig | None = None, progress: Progress | 
     return StaticVectors(words.words, matrix, text=corpus.text, about=About("glove", recipe))
 
 
+@np.errstate(over="ignore", invalid="ignore")  # a cost that runs away is an error of ours
 def train(
     cells: Cooccurrences, config: GloveConfig, progress: Callable[[int, int], None] | None = None
 ) -> tuple[Floats, list[float]]:
-    """(w + w~, (V, W); the cost of each epoch). `progress` hears of cells visited, of all epochs."""
+    """(w + w~, (V, W); the cost of each epoch). `progress` hears of cells visited, of all epochs.
+
+    Raises `InputError` where no two words stand near each other, `TrainingError` where the cost runs away.
+    """
+    if not len(cells):
+        raise InputError("no two frequent words stand in one sentence; give more text, or a smaller min_count")
     random = np.random.default_rng(config.seed)
     words, contexts = (_Side(cells.n_words, config.width, random) for _ in range(2))
     shuffled = random.permutation(len(cells))
@@ -111,13 +117,16 @@ def train(
             if progress is not None:
                 progress(done, total)
         costs.append(cost / cells.n_cells)
+        if not np.isfinite(cost):
+            raise TrainingError(f"the cost of epoch {len(costs)} is no number; give a lower learning rate")
     return np.asarray(words.vectors + contexts.vectors, dtype=np.float32), costs
 
 
 def batch_size(cells: Cooccurrences) -> int:
-    """How many kept cells go together, so that no word comes much more than 8 times on average."""
-    most = int((np.bincount(cells.rows) if len(cells) else np.ones(1)).max())
-    return min(_LARGEST_BATCH, max(_SMALLEST_BATCH, _TIMES_IN_A_BATCH * len(cells) // most))
+    """How many kept cells go together, so that no word comes more than about 8 times in each half of a batch."""
+    off = cells.columns[cells.rows != cells.columns]
+    times = np.bincount(cells.rows, minlength=cells.n_words) + np.bincount(off, minlength=cells.n_words)
+    return min(_LARGEST_BATCH, max(_SMALLEST_BATCH, _TIMES_IN_A_BATCH * len(cells) // int(times.max())))
 
 
 def _both_ways(rows: Ids, columns: Ids, values: Floats) -> tuple[Ids, Ids, Floats]:
@@ -149,6 +158,7 @@ class _Side:
         self.vectors: Floats = np.ascontiguousarray(start[:, :width], dtype=np.float32)
         self.biases: Floats = np.ascontiguousarray(start[:, width], dtype=np.float32)
         self.squares, self.bias_squares = np.ones_like(self.vectors), np.ones_like(self.biases)
+        self.sparse = scipy_sparse()
 
     def move(self, index: Ids, slope: Floats, others: Floats) -> None:
         """AdaGrad for the rows `index`, (n,), some of them several times; cell k's gradient is slope_k others_k."""
@@ -157,7 +167,7 @@ class _Side:
         starts = np.flatnonzero(np.diff(ordered, prepend=-1))
         rows = ordered[starts]
         # Row r of this matrix adds up the cells of the r-th word.
-        adder = scipy_sparse().csr_matrix(
+        adder = self.sparse.csr_matrix(
             (slope, order, np.append(starts, len(index))), shape=(len(rows), len(index)), copy=False
         )
         step = adder @ others

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from polyseme.errors import OptionError
+from polyseme.errors import InputError, OptionError, TrainingError
 from polyseme.static import cooccurrence, glove
 from polyseme.static.cooccurrence import Cooccurrences
 from polyseme.static.glove import GloveConfig
@@ -146,6 +146,15 @@ def test_the_same_seed_gives_the_same_vectors_and_progress_counts_every_cell() -
     assert done[0][:1] + done[0][3:] == ("counting co-occurrences", "words")
     assert done[-1] == ("training", cells, cells, "cells")
     assert first.words[:2] == ("the", "cat")
+
+
+def test_text_without_neighbours_and_a_rate_that_runs_away_are_said() -> None:
+    lonely = Corpus.from_sentences([["a"], ["b"], ["a"], ["b"]])
+    with pytest.raises(InputError, match="no two frequent words stand in one sentence"):
+        glove.fit(lonely, GloveConfig(min_count=1))
+    corpus = Corpus.from_sentences(TOY["sentences"])
+    with pytest.raises(TrainingError, match="give a lower learning rate"):
+        glove.fit(corpus, GloveConfig(width=6, min_count=1, learning_rate=1e30))
 
 
 @pytest.mark.parametrize("values", [{"x_max": 0}, {"learning_rate": 0}, {"power": -1}, {"window": 0}, {"seed": -1}])
