@@ -7,7 +7,20 @@ from typing import Annotated
 import typer
 
 from polyseme._version import __version__
-from polyseme.cli import adapt, convert, embed, evaluate, generate, info, prepare, score, substitutes, train, verify
+from polyseme.cli import (
+    adapt,
+    convert,
+    embed,
+    evaluate,
+    generate,
+    info,
+    prepare,
+    score,
+    static,
+    substitutes,
+    train,
+    verify,
+)
 from polyseme.cli.output import Verbs, readable_streams, say
 
 app = typer.Typer(
@@ -48,6 +61,7 @@ app.command(epilog=evaluate.EXAMPLE, short_help="Exact perplexity of a text.")(e
 app.command(epilog=score.EXAMPLE, short_help="Log probabilities of sentences and words.")(score.score)
 app.command(epilog=generate.EXAMPLE, short_help="Write text, in either direction.")(generate.generate)
 app.command(epilog=substitutes.EXAMPLE, short_help="What else fits here?")(substitutes.substitutes)
+app.add_typer(static.app, short_help="Word vectors without context: fit, ask, evaluate.")
 
 
 def run() -> None:

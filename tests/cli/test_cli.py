@@ -31,6 +31,7 @@ VERBS = [
     "score",
     "generate",
     "substitutes",
+    "static",
 ]
 runner = CliRunner()
 
