@@ -28,7 +28,7 @@ def models(json: opt.Json = False) -> None:
     ]
     complete = {each["source"] for each in here if each["complete"]}
     known = [_published(name, name in complete) for name in fetch.PUBLISHED]
-    first = inside[0]["name"] if inside else next(iter(sorted(complete)), "elmo-small")
+    first = inside[0]["name"] if inside else next((name for name in fetch.PUBLISHED if name in complete), "elmo-small")
     following = quoted(["polyseme", "info", first])
     if json:
         facts = {"shipped": inside, "published": known, "downloaded": here, "folder": str(fetch.home())}

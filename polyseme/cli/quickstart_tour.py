@@ -217,8 +217,8 @@ def verdict(shown: Shown) -> str:
     says = "Contexts of the same sense are closer" if total.closer else "Contexts of the same sense are NOT closer"
     return (
         f"{says}, {total.same:.3f} against {total.different:.3f} in the mean of all pairs,\n"
-        f"   in {closer} of {counted(len(shown.senses), 'word')}; {total.ordered_share:.0%} of {total.triples:,} triples "
-        "are in order."
+        f"   in {closer} of {counted(len(shown.senses), 'word')}; {total.ordered_share:.0%} of {total.triples:,} "
+        "triples are in order."
     )
 
 

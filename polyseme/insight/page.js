@@ -6,10 +6,12 @@ for (const section of document.querySelectorAll("section.word")) {
   const marks = new Map([...section.querySelectorAll(".mark")].map((mark) => [Number(mark.dataset.context), mark]));
 
   const point = (number) => {
+    const near = new Set(nearest[number].map(([place]) => place));
     for (const [other, mark] of marks) {
       mark.classList.toggle("on", other === number);
-      mark.classList.toggle("near", nearest[number].some(([place]) => place === other));
+      mark.classList.toggle("near", near.has(other));
     }
+    for (const above of [...near, number]) marks.get(above)?.parentNode.append(marks.get(above));
   };
   const list = (number) => {
     const found = document.createElement("ol");

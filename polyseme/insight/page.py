@@ -13,6 +13,7 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from html import escape
+from itertools import pairwise
 from pathlib import Path
 
 from polyseme.errors import OutputError
@@ -46,13 +47,12 @@ class About:
 def spoken(context: Context, around: int = AROUND) -> tuple[str, str, str]:
     """What stands before the word, the word, and what stands behind it, for people to read."""
     first, last = max(0, context.begin - around), min(len(context.sentence), context.end + around)
-    left = detokenize(context.sentence[first : context.begin])
-    with_word = detokenize(context.sentence[first : context.end])
-    whole = detokenize(context.sentence[first:last])  # each begins with the one before
-    word = with_word[len(left) :]
+    whole = detokenize(context.sentence)  # it begins with what any of its first words alone would give
+    cuts = [len(detokenize(context.sentence[:place])) for place in (first, context.begin, context.end, last)]
+    left, word, right = (whole[a:b] for a, b in pairwise(cuts))
     gap = len(word) - len(word.lstrip())
-    before = ("… " if first else "") + left + word[:gap]
-    return before, word[gap:], whole[len(with_word) :] + (" …" if last < len(context.sentence) else "")
+    before = ("… " if first else "") + left.lstrip() + word[:gap]
+    return before, word[gap:], right + (" …" if last < len(context.sentence) else "")
 
 
 def line(context: Context, around: int = AROUND) -> str:
@@ -146,8 +146,12 @@ def _word(key: str, view: WordView, about: About) -> Iterator[str]:
     if n > 1:
         title = NOT_TEXT.sub("\ufffd", f"Map of {n} contexts of {view.word}")
         yield f"<figure>{context_map(key, view.plane, labels, cleaned, title)}"
+        signs = "".join(
+            f"<li>{_sign(each)}Group {each + 1} ({len(members)})</li>" for each, members in enumerate(view.order)
+        )
         yield (
-            "<figcaption>Each mark is a context; press one to read it. Principal component analysis (exact): the "
+            f'<ul class="legend">{signs}</ul><figcaption>Each mark is a context; press one to read it. '
+            "Principal component analysis (exact): the "
             f"map shows {x:.0%} of the variance from left to right and {y:.0%} from bottom to top, so that contexts "
             "that lie together may still differ in what is not shown.</figcaption></figure>"
         )
@@ -182,12 +186,10 @@ def _sentences(view: WordView, about: About) -> Iterator[str]:
 
 
 def _group(each: int, members: Sequence[int], view: WordView, about: About) -> Iterator[str]:
-    kind = f"g{each % len(SHAPES)}"
-    sign = f'<svg class="sign" viewBox="-9 -9 18 18" aria-hidden="true"><g class="{kind}">{shape(each)}</g></svg>'
     count = "1 context" if len(members) == 1 else f"{len(members)} contexts"
     words = ", ".join(f"<bdi>{_text(word)}</bdi>" for word in view.keywords[each])
     around = f' <span class="faint">with {words} around</span>' if words else ""
-    yield f"<h3>{sign}Group {each + 1}: {count}{around}</h3>"
+    yield f"<h3>{_sign(each)}Group {each + 1}: {count}{around}</h3>"
     items = [_item(number, view, about, first=place == 0) for place, number in enumerate(members)]
     # One item more is no reason to hide it.
     shown = items if len(items) <= OPEN + 1 else items[:OPEN]
@@ -195,6 +197,12 @@ def _group(each: int, members: Sequence[int], view: WordView, about: About) -> I
     if rest := items[len(shown) :]:
         yield f"<details><summary>{len(rest)} more, less central</summary>"
         yield f'<ol class="contexts">\n{chr(10).join(rest)}\n</ol></details>'
+
+
+def _sign(group: int) -> str:
+    """The mark of a group, as on the map."""
+    kind = f"g{group % len(SHAPES)}"
+    return f'<svg class="sign" viewBox="-9 -9 18 18" aria-hidden="true"><g class="{kind}">{shape(group)}</g></svg>'
 
 
 def _item(number: int, view: WordView, about: About, *, first: bool) -> str:
@@ -212,7 +220,7 @@ def _item(number: int, view: WordView, about: About, *, first: bool) -> str:
 
 def _context(context: Context, about: About) -> str:
     left, word, right = map(_text, spoken(context))
-    language = f' lang="{escape(about.language)}"' if about.language not in ("", "und") else ""
+    language = f' lang="{_text(about.language)}"' if about.language not in ("", "und") else ""
     return (
         f'<span class="context" dir="auto"{language}><span class="left">{left}</span><b class="it">{word}</b>'
         f'<span class="right">{right}</span></span>'
