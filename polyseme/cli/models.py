@@ -10,7 +10,7 @@ from typing import Any
 from polyseme.cli import options as opt
 from polyseme.cli.output import emit, quoted, say, size, table
 
-EXAMPLE = "\b\nExample:\n  polyseme models"
+EXAMPLE = "\b\nExample:\n  polyseme models --json"
 BYTES_A_PARAMETER = 4  # published weights are float32
 
 

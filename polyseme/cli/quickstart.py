@@ -80,6 +80,24 @@ def quickstart(
         _bundled(source, start, threads, lang, word or [], wanted, json=json)
 
 
+def doubts(opened: Opened, sample: str) -> list[str]:
+    """What a user should know of the model and this text before trusting the views, once the text was embedded."""
+    from polyseme.text.languages import script_share
+
+    found = []
+    languages, counts = opened.embedder.model.text.languages, opened.embedder.counts
+    if languages and (outside := script_share(sample, languages)) > 0.2:
+        found.append(
+            f"{outside:.0%} of the letters lie outside the scripts of the model ({', '.join(languages)}); "
+            "use a model of the text's language"
+        )
+    if counts.tokens and counts.cut_words > 0.05 * counts.tokens:
+        found.append(f"{counts.cut_words / counts.tokens:.0%} of the words are longer than the model reads")
+    if counts.tokens and counts.unknown_words > 0.05 * counts.tokens:
+        found.append(f"{counts.unknown_words / counts.tokens:.0%} of the words are not in the model's word table")
+    return found
+
+
 def _bundled(
     source: str,
     state: str | None,
@@ -97,6 +115,9 @@ def _bundled(
         opened = _open(source, state, threads, meter)
         shown = quickstart_tour.compute(opened, lang, words, wanted.layer, meter)
         wrote = [str(quickstart_page.of_bundle(opened, shown, wanted, meter))] if wanted.path else []
+        warnings = doubts(opened, "".join(shown.tour.bundle.sentences))
+    for warning in warnings:
+        warn(warning)
     more = ["--word", words[0]] if words else []
     following = [
         quoted(["polyseme", "quickstart", "--model", source, "--text", "TEXT", *more, "-o", PAGE]),
@@ -104,7 +125,7 @@ def _bundled(
         quoted(["polyseme", "train", "TEXT", "-o", "my-model"]),
     ]
     if json:
-        emit({**quickstart_tour.facts(shown), "wrote": wrote, "next": following})
+        emit({**quickstart_tour.facts(shown), "wrote": wrote, "warnings": warnings, "next": following})
         return
     for line in quickstart_tour.lines(shown):
         say(line)

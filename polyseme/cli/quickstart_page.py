@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from polyseme.records import FileOptions
 
 WORDS = 6  # that are shown where none is asked for
+SAMPLE = 500  # sentences by whose letters a language is guessed
 EVERY = 1_000  # sentences between two looks at the clock
 
 
@@ -58,6 +59,7 @@ def of_text(
 
     Standard input can be read only once: where words are proposed, their contexts then come from the sample.
     """
+    from polyseme.cli.quickstart import doubts
     from polyseme.insight.contexts import collect, refuse_absent
     from polyseme.lm.text import TextFiles
 
@@ -73,7 +75,8 @@ def of_text(
     if not words:
         proposals, found = _proposed(opened, reader, collected, language, "-" in text, wanted, meter)
     views = _views(opened, found, language, wanted, meter)
-    warnings = [*reader.warnings(), *_left_out(collected)]
+    sample = " ".join(token for sentence in collected.sample[:SAMPLE] for token in sentence)
+    warnings = [*reader.warnings(), *_left_out(collected), *doubts(opened, sample)]
     name = ", ".join(Path(each).name or each for each in text) if text != ["-"] else "standard input"
     made = Made(
         Path(),
@@ -100,8 +103,9 @@ def of_bundle(opened: Opened, shown: Shown, wanted: PageOptions, meter: Meter) -
     sentences = (words_of(raw, tour.cut) for raw in tour.bundle.sentences)
     collected = collect(sentences, words, most=wanted.most, seed=wanted.seed)
     views = _views(opened, collected.found, shown.language, wanted, meter)
-    tokenizer = "the model's own"
-    made = Made(Path(), shown.source, wanted.layer, wanted.seed, tokenizer, shown.language, collected, None, views, [])
+    made = Made(
+        Path(), shown.source, wanted.layer, wanted.seed, shown.tokenizer, shown.language, collected, None, views, []
+    )
     return _written(made, "Contexts of words in the text of polyseme quickstart", opened, wanted).path
 
 
@@ -196,7 +200,7 @@ def _language(opened: Opened, files: FileOptions, collected: Collected, tokenize
     """For stop words and the page; a tokenizer of given words has none."""
     from polyseme.text.languages import language_code, suggest_language
 
-    sample = " ".join(token for sentence in collected.sample[:500] for token in sentence)
+    sample = " ".join(token for sentence in collected.sample[:SAMPLE] for token in sentence)
     own = opened.embedder.model.text.languages
     if tokenizer != "und":
         return tokenizer

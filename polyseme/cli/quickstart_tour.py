@@ -31,6 +31,7 @@ class Shown:
 
     source: str
     language: str
+    tokenizer: str
     layer: str
     tour: Tour
     look: Look
@@ -80,7 +81,10 @@ def compute(opened: Opened, lang: str | None, words: list[str], layer: str, mete
     gaps = tour.gaps(opened.lm, state=opened.state) if opened.lm is not None else []
     searched = sum(map(len, tour.vectors))
     total = together(each.separation for each in senses)
-    return Shown(opened.source, language, layer, tour, tour.look(), senses, total, near, searched, gaps, opened.no_lm)
+    return Shown(
+        opened.source, language, tokenizer.name, layer, tour, tour.look(), senses, total, near, searched, gaps,
+        opened.no_lm,
+    )  # fmt: skip
 
 
 def tokenizer_of(opened: Opened, language: str) -> Tokenizer:
@@ -101,6 +105,7 @@ def facts(shown: Shown) -> dict[str, Any]:
     return {
         "model": shown.source,
         "language": shown.language,
+        "tokenizer": shown.tokenizer,
         "layer": shown.layer,
         "vectors": {
             "word": look.word,
