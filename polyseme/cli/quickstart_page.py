@@ -66,7 +66,8 @@ def of_text(
     reader = TextFiles(opened.embedder.model, text, files, keep_empty=False)
     meter.step("reading the text")
     sought = {word: _tokens(opened, word, files) for word in words}
-    collected = collect(_told(reader, meter), sought, most=wanted.most, seed=wanted.seed)
+    longest = _longest(opened)
+    collected = collect(_told(reader, meter), sought, most=wanted.most, seed=wanted.seed, longest=longest)
     refuse_absent(collected)
     tokenizer = reader.tokenizer
     assert tokenizer is not None  # there was text
@@ -76,7 +77,7 @@ def of_text(
         proposals, found = _proposed(opened, reader, collected, language, "-" in text, wanted, meter)
     views = _views(opened, found, language, wanted, meter)
     sample = " ".join(token for sentence in collected.sample[:SAMPLE] for token in sentence)
-    warnings = [*reader.warnings(), *_left_out(collected), *doubts(opened, sample)]
+    warnings = [*reader.warnings(), *_left_out(collected, longest), *doubts(opened, sample)]
     name = ", ".join(Path(each).name or each for each in text) if text != ["-"] else "standard input"
     made = Made(
         Path(),
@@ -135,7 +136,7 @@ def _proposed(
     whole = len(collected.sample) + collected.too_long == collected.sentences
     meter.step("collecting their contexts")
     again: Iterable[Words] = collected.sample if whole or once else _told(reader, meter)
-    found = collect(again, words, most=wanted.most, seed=wanted.seed).found
+    found = collect(again, words, most=wanted.most, seed=wanted.seed, longest=_longest(opened)).found
     return proposals, {word: Found(collected.words[word], each.contexts) for word, each in found.items()}
 
 
@@ -208,12 +209,18 @@ def _language(opened: Opened, files: FileOptions, collected: Collected, tokenize
     return asked or (language_code(own[0]) if own else None) or suggest_language(sample)
 
 
-def _left_out(collected: Collected) -> list[str]:
+def _longest(opened: Opened) -> int:
+    """Words of a sentence that is read: a Transformer reads no more than its context, boundaries included."""
     from polyseme.insight.contexts import LONGEST
 
+    transformer = opened.embedder.model.bilm.config.transformer
+    return min(LONGEST, transformer.context - 2) if transformer is not None else LONGEST
+
+
+def _left_out(collected: Collected, longest: int) -> list[str]:
     if not collected.too_long:
         return []
-    return [f"{counted(collected.too_long, 'sentence')} of more than {LONGEST} words left out"]
+    return [f"{counted(collected.too_long, 'sentence')} of more than {longest} words left out"]
 
 
 # --- what is said

@@ -148,6 +148,11 @@ def refuse_absent(collected: Collected) -> None:
             near = [other for other in known if folded in other][:3]
             near += [other for other in get_close_matches(folded, known, n=5, cutoff=0.6) if other not in near]
             hint = f"words spelt alike: {', '.join(near[:5])}" if near else "no word of it is spelt alike"
+            hint += (
+                f"; what stands in sentences that are too long (there: {collected.too_long:,}) was left out"
+                if collected.too_long
+                else ""
+            )
             raise InputError(f"{word!r} is not among the {collected.tokens:,} words of the text; {hint}")
 
 

@@ -117,18 +117,20 @@ def _proposals(proposals: Proposals, shown: dict[str, int]) -> Iterator[str]:
         f"same over words drawn at random ({proposals.baseline:.2f}) is taken off (Ethayarajh 2019); expected is a "
         "line through all candidates over the logarithm of their frequency; variety is expected minus found.</span></p>"
     )
-    names = ("word", "places", "compared", "self-similarity", "adjusted", "expected", "variety")
+    names = ("word", "variety", "places", "compared", "self-similarity", "adjusted", "expected")
     head = "".join(f'<th scope="col">{name}</th>' for name in names)
     rows = "\n".join(_row(each, shown.get(each.word)) for each in proposals.words[:PROPOSED])
-    yield f'<div class="scroll"><table><thead><tr>{head}</tr></thead><tbody>\n{rows}\n</tbody></table></div></section>'
+    # A region that scrolls must be reachable by keyboard.
+    yield '<div class="scroll" tabindex="0" role="region" aria-labelledby="varied">'
+    yield f"<table><thead><tr>{head}</tr></thead><tbody>\n{rows}\n</tbody></table></div></section>"
 
 
 def _row(each: Variety, number: int | None) -> str:
     word = f"<bdi>{_text(each.word)}</bdi>"
     first = f'<a href="#w{number}">{word}</a>' if number else word
-    values = [f"{each.count:,}", f"{each.contexts:,}"]
-    numbers = (each.self_similarity, each.adjusted, each.expected, each.variety)
-    values += [f"{value:.2f}".replace("-", "\u2212") for value in numbers]
+    numbers = (each.variety, each.self_similarity, each.adjusted, each.expected)
+    variety, *others = (f"{value:.2f}".replace("-", "\u2212") for value in numbers)
+    values = [variety, f"{each.count:,}", f"{each.contexts:,}", *others]
     return f'<tr><th scope="row">{first}</th>{"".join(f"<td>{value}</td>" for value in values)}</tr>'
 
 

@@ -21,6 +21,7 @@ from polyseme.insight.tour import Tour
 
 DATA = Path(__file__).parents[1] / "data"
 MODEL = str(DATA / "tensorflow" / "highway")
+TRANSFORMER = str(DATA / "transformer" / "after_cnn")
 NO_SOFTMAX = str(DATA / "allennlp-char" / "highway2")
 runner = CliRunner()
 
@@ -192,6 +193,17 @@ def test_a_word_that_comes_once_or_not_at_all(text: Path, awkward_path: Path) ->
     assert "'bnk' is not among the" in problem
     assert "bank" in problem
     assert "One place" in page.read_text("utf-8")  # nothing was replaced
+
+
+def test_sentences_beyond_a_transformers_context_are_left_out_and_said(awkward_path: Path) -> None:
+    file, page = awkward_path / "long.txt", awkward_path / "page.html"
+    file.write_text("The bank failed.\n" + "a bank " * 300 + ".\n", encoding="utf-8")
+    facts = found("quickstart", "--model", TRANSFORMER, "--text", file, "--word", "bank", "-o", page)
+    assert facts["words"][0]["count"] == 1
+    assert re.fullmatch(r"1 sentence of more than \d+ words left out", facts["warnings"][0])
+    assert facts["warnings"][0] in page.read_text(encoding="utf-8")
+    problem = refused(1, "quickstart", "--model", TRANSFORMER, "--text", file, "--word", "a", "-o", page, "--overwrite")
+    assert "too long (there: 1) was left out" in problem
 
 
 def test_bad_text_is_refused_before_anything_is_written(awkward_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
