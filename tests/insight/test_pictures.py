@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -28,7 +29,7 @@ HOSTILE = [
 ]
 
 
-def of_sentences(sentences: list[tuple[str, ...]], begin: int = 0, seed: int = 0) -> WordView:
+def of_sentences(sentences: Sequence[tuple[str, ...]], begin: int = 0, seed: int = 0) -> WordView:
     contexts = tuple(Context(sentence, begin, begin + 1) for sentence in sentences)
     vectors = np.random.default_rng(seed).standard_normal((len(sentences), 8)).astype(np.float32)
     return view(sentences[0][begin], Found(len(sentences), contexts), vectors, "en")
