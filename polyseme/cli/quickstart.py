@@ -112,7 +112,7 @@ def _bundled(
 
     with Meter() as meter:
         quickstart_tour.check(lang, words)
-        opened = _open(source, state, threads, meter)
+        opened = _open(source, state, threads, wanted.layer, meter)
         shown = quickstart_tour.compute(opened, lang, words, wanted.layer, meter)
         wrote = [str(quickstart_page.of_bundle(opened, shown, wanted, meter))] if wanted.path else []
         warnings = doubts(opened, "".join(shown.tour.bundle.sentences))
@@ -153,7 +153,7 @@ def _own_text(
     check_text(text, files.language, files.encoding)
     try:
         with Meter() as meter:
-            opened = _open(source, state, threads, meter)
+            opened = _open(source, state, threads, wanted.layer, meter)
             made = quickstart_page.of_text(opened, text, files, words, wanted, meter)
     except DecodeError as error:
         raise retry_with_this_command(error, again()) from error
@@ -184,17 +184,20 @@ def _chosen(model: str | None, lang: str | None) -> str:
     raise OptionError("--model is missing, and no model ships with this version of Polyseme; give any published ELMo")
 
 
-def _open(source: str, state: str | None, threads: int | None, meter: Meter) -> Opened:
+def _open(source: str, state: str | None, threads: int | None, layer: str, meter: Meter) -> Opened:
+    """Refuses a layer that the model does not have before any text is read."""
     meter.step("starting")
     from polyseme.embedder import Embedder
     from polyseme.fetch import resolve
     from polyseme.formats.folder import open_model
+    from polyseme.insight.contexts import layer_number
     from polyseme.lm.network import LanguageModel
 
     path = resolve(source, progress=lambda done, total: meter.update(done, total or 0, "bytes"))
     meter.step(f"opening {path}")
     model = open_model(path)
     embedder = Embedder(model, state=state, threads=threads)
+    layer_number(layer, embedder.n_layers)
     try:
         return Opened(source, embedder, LanguageModel(model, threads=threads), "", state)
     except UnsupportedModelError as error:

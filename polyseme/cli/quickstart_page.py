@@ -160,10 +160,13 @@ def _written(made: Made, title: str, opened: Opened, wanted: PageOptions) -> Mad
     from polyseme.insight.page import About, page, write_page
 
     assert wanted.path is not None
+    drawn = len(made.collected.sample)
+    sampled = made.proposals is not None and drawn + made.collected.too_long < made.collected.sentences
+    sample = [f"words proposed from {drawn:,} sentences drawn at random (seed {made.seed})"] if sampled else []
     read = f"{counted(made.collected.sentences, 'sentence')}, {counted(made.collected.tokens, 'word')}"
     embedder = opened.embedder
     described = (
-        ("text", "; ".join([read, *made.warnings])),
+        ("text", "; ".join([read, *sample, *made.warnings])),
         (
             "model",
             f"{made.source}, layer {made.layer} of {embedder.n_layers} (from 0), {embedder.width} numbers a word",
@@ -184,7 +187,7 @@ def _told(reader: TextFiles, meter: Meter) -> Iterator[Words]:
     tokens = 0
     for number, sentence in enumerate(reader):
         tokens += len(sentence)
-        if number % EVERY == 0:
+        if number % EVERY == EVERY - 1:
             meter.update(tokens, reader.expected(tokens), "words")
         yield sentence
 

@@ -159,18 +159,27 @@ def refuse_absent(collected: Collected) -> None:
 # --- vectors
 
 
-def layer_vectors(embedding: Embedding, layer: str) -> FloatArray:
-    """The vectors of one layer: `top`, `average`, or a number (0: without context). *Shape:* (T, D).
+def layer_number(layer: str, n_layers: int) -> int | None:
+    """Which of a model's layers `top`, or a number, is; None for `average`.
 
     Raises `OptionError` for a layer that the model does not have.
     """
     if layer == "average":
-        return embedding.average().astype(np.float32, copy=False)
-    last = len(embedding.layers) - 1
-    number = last if layer == "top" else int(layer) if layer.isdecimal() else -1
-    if not 0 <= number <= last:
-        raise OptionError(f"the layer must be top, average or a number from 0 to {last}, was: {layer!r}")
-    return np.asarray(embedding.layers[number], dtype=np.float32)
+        return None
+    number = n_layers - 1 if layer == "top" else int(layer) if layer.isdecimal() else -1
+    if not 0 <= number < n_layers:
+        raise OptionError(f"the layer must be top, average or a number from 0 to {n_layers - 1}, was: {layer!r}")
+    return number
+
+
+def layer_vectors(embedding: Embedding, layer: str) -> FloatArray:
+    """The vectors of one layer: `top`, `average`, or a number (0: without context). *Shape:* (T, D).
+
+    Raises what `layer_number` raises.
+    """
+    number = layer_number(layer, len(embedding.layers))
+    vectors = embedding.average() if number is None else embedding.layers[number]
+    return np.asarray(vectors, dtype=np.float32)
 
 
 def span_vector(vectors: FloatArray, context: Context) -> FloatArray:
@@ -183,7 +192,7 @@ def embed_contexts(
 ) -> FloatArray:
     """The vector of the word in each context. *Shape:* (n, D).
 
-    A sentence is read once, however many contexts it holds. Raises what `layer_vectors` and the embedder raise.
+    A sentence is read once, however many contexts it holds. Raises what `layer_number` and the embedder raise.
     """
     vectors = np.zeros((len(contexts), embedder.width), dtype=np.float32)
     by_sentence: dict[Sentence, list[int]] = {}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
+from inspect import signature
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -14,8 +15,10 @@ from typer.testing import CliRunner
 
 from polyseme import fetch
 from polyseme.cli.main import app
+from polyseme.cli.quickstart import quickstart
 from polyseme.embedder import load
 from polyseme.insight.bundle import read_bundle
+from polyseme.insight.contexts import LAYER, MOST
 from polyseme.insight.senses import together
 from polyseme.insight.tour import Tour
 
@@ -138,6 +141,11 @@ def test_what_quickstart_cannot_do_is_named(tmp_path: Path) -> None:
     assert "--overwrite" in refused(1, "quickstart", "--model", MODEL, "-o", taken)
 
 
+def test_the_options_of_the_verb_have_the_librarys_defaults() -> None:
+    parameters = signature(quickstart).parameters
+    assert (parameters["layer"].default, parameters["contexts"].default) == (LAYER, MOST)
+
+
 # --- one's own text
 
 
@@ -183,6 +191,15 @@ def test_the_contexts_of_a_word_are_capped_and_the_sample_is_the_seeds(text: Pat
     assert "15 places in the text, 5 of them shown: at most 5 drawn at random (seed 1)" in html
     found(*arguments, "-o", page, "--seed", "2")
     assert page.read_text(encoding="utf-8") != html
+
+
+def test_a_long_text_is_sampled_for_the_proposals_and_read_again_for_the_contexts(awkward_path: Path) -> None:
+    file, page = awkward_path / "long.txt", awkward_path / "page.html"
+    file.write_text("".join(f"spring w{number}\n" for number in range(3_200)), encoding="utf-8")
+    facts = found("quickstart", "--model", MODEL, "--text", file, "--tokenized", "--contexts", "20", "-o", page)
+    (word,) = facts["words"]
+    assert (word["word"], word["count"], word["contexts"]) == ("spring", 3_200, 20)
+    assert "words proposed from 3,000 sentences drawn at random (seed 1)" in page.read_text(encoding="utf-8")
 
 
 def test_a_word_that_comes_once_or_not_at_all(text: Path, awkward_path: Path) -> None:
