@@ -7,8 +7,8 @@
     mean silhouette (Rousseeuw 1987), and there is one group where that is not above LEAST
 
 Without the mean, which holds the spelling and whatever else is common to all vectors (their anisotropy, Ethayarajh
-2019), the groups agree better with known senses: adjusted Rand index 0.23 against 0.16, and fewer groups of one
-(13 words of texts/en.txt, a small model of the Penn Treebank, top layer).
+2019), the groups agree better with known senses: adjusted Rand index 0.28 against 0.15 in the mean of the 13 words of
+texts/en.txt (top layer of a small model of the Penn Treebank), where complete linkage has 0.31 and Ward's method 0.30.
 
 Legend: `n` contexts of one word, `D` width of a vector.
 """
