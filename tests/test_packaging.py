@@ -133,7 +133,11 @@ def test_the_wheel_holds_the_package_its_types_and_its_licence_and_no_tests(tmp_
         (metadata_name,) = [name for name in names if name.endswith(".dist-info/METADATA")]
         about = wheel.read(metadata_name).decode("utf-8")
     sources = [path.relative_to(REPOSITORY).as_posix() for path in (REPOSITORY / "polyseme").rglob("*.py")]
-    assert set(sources) | {"polyseme/py.typed"} <= set(names)
+    insight = REPOSITORY / "polyseme" / "insight"
+    data = [path for path in insight.rglob("*") if path.suffix in (".txt", ".css", ".js")]
+    assert len(data) >= 4
+    sources += ["polyseme/py.typed", *(path.relative_to(REPOSITORY).as_posix() for path in data)]
+    assert set(sources) <= set(names)
     assert any(name.endswith("licenses/LICENSE") for name in names)
     assert {name.partition("/")[0] for name in names} == {"polyseme", metadata_name.partition("/")[0]}
     assert f"\nVersion: {polyseme.__version__}\n" in about

@@ -248,3 +248,38 @@ CountsFile = Annotated[
     str | None,
     _value("--counts", "FILE", "How often words occur (word, tab, count a line), to divide their frequency out."),
 ]
+
+# --- quickstart
+
+TourLang = Annotated[
+    str | None,
+    _value("--lang", "LANG", "Of the bundled text, en or zh; with --text the language or tokenizer of that text."),
+]
+QuickModel = Annotated[
+    str | None,
+    typer.Option(
+        "--model",
+        "-m",
+        metavar="MODEL",
+        help="A model's folder, file, archive, address or hub id; by default the one that ships for the language.",
+    ),
+]
+OwnText = Annotated[
+    list[str] | None,
+    _value("--text", "TEXT", "Your own text instead: a file, directory, pattern, or -; may be given again."),
+]
+WordsToShow = Annotated[
+    list[str] | None,
+    _value("--word", "WORD", "Show this word; may be given again. With --text, by default those that vary most."),
+]
+PageOut = Annotated[
+    str | None,
+    typer.Option(
+        "--out", "-o", metavar="HTML", help="The page to write; with --text by default contexts.html, else none."
+    ),
+]
+OneLayer = Annotated[str, _value("--layer", "LAYER", "Whose vectors: top, average, or a number (0: without context).")]
+MostContexts = Annotated[
+    int, _value("--contexts", "N", "Of a word at most; of more a random sample is drawn.", min=2, max=2000)
+]
+SampleSeed = Annotated[int, _value("--seed", "N", "Of the random samples; the same seed draws the same.", min=0)]
