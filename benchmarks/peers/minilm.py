@@ -4,7 +4,7 @@
     -> {"model": "all-MiniLM-L6-v2 ..."}                                 when it is ready
     {"texts": ["...", ...], "out": "vectors.npy"}  ->  {"texts": 2}      the vectors are in the file, float32
 
-Runs in an environment of its own (see requirements-quality.txt), so it imports nothing of Polyseme.
+Runs in an environment of its own (see requirements-minilm.txt), so it imports nothing of Polyseme.
 """
 
 from __future__ import annotations

@@ -10,7 +10,8 @@
     sentences.py    sentence similarity by pooling; linear probes for sentiment and topic
     probes.py       logistic regression; linear probes for POS, NER and chunking
     tagger.py       the same small BiLSTM tagger over any frozen vectors, clean and with damaged test words
-    report.py       raw results as JSON, and the tables made from it
+    report.py       raw results as JSON
+    tables.py       Markdown made from them
 
 docs/quality.md says what each number means and where it comes from.
 """

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -85,7 +85,10 @@ class Result:
 
 @dataclass(frozen=True)
 class Run:
-    """Everything that tasks share. `model`: the path or name of the biLM, for perplexity."""
+    """Everything that tasks share. `model`: the path or name of the biLM, for perplexity.
+
+    `word_scores`: vectors -> what `polyseme static evaluate --json` printed for them.
+    """
 
     language: str
     sources: Sequence[Source]
@@ -95,7 +98,7 @@ class Run:
     say: Callable[[str], None]
     model: str = ""
     upper: SentenceTransformer | None = None
-    static_scores: Path | None = None
+    word_scores: Mapping[str, Path] = field(default_factory=dict)
 
     @property
     def contextual(self) -> list[Source]:

@@ -1,6 +1,6 @@
 """The same small BiLSTM tagger over any frozen vectors: POS, NER and chunking, clean and with damaged test words.
 
-    layers --learned mix (Peters et al. 2018, eq. 1), dropout--> BiLSTM of 100 cells a direction --dropout, linear--> tags
+    layers --learned mix (Peters et al. 2018, eq. 1), dropout--> BiLSTM, 100 cells a direction --dropout, linear--> tags
 
 The layers of a biLM are mixed; static vectors are a mix of one. Every layer is first divided by the root mean square of
 its training values, so that no kind of vectors has an advantage of scale. The epoch that is best on dev is kept.

@@ -14,6 +14,7 @@ import os
 import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal
 
@@ -62,14 +63,41 @@ def contextual(name: str, model: str, threads: int | None = None) -> Source:
 
 
 def static(name: str, path: Path) -> Source:
-    """word2vec or GloVe text; or a `.bin` of fastText, which has vectors for words never seen."""
-    identity = hashlib.sha256(json.dumps(file_identity(path)).encode()).hexdigest()
+    """Any file or folder that `polyseme.static` opens: word2vec or GloVe, text or binary; fastText with its n-grams."""
+    files = [path] if path.is_file() else sorted(path.iterdir())
+    identity = hashlib.sha256(json.dumps([file_identity(file)[1:] for file in files]).encode()).hexdigest()
+    if find_spec("polyseme.static") is None:  # until it is there; then this line and what it stands for can go
+        return _static_without_the_room(name, path, identity)
+    from polyseme.static.files import read_vectors
+
+    found = read_vectors(path)
+    return Source(name, "static", AnyCase(found), identity, ("word",), subwords=found.subwords is not None)
+
+
+class AnyCase:
+    """Static vectors that are asked for the lower-case spelling where the word's own has none.
+
+    Some task data are lower-cased and some are not, while vectors have the case of their training text.
+    """
+
+    def __init__(self, inner: Any) -> None:
+        self._inner, self.width = inner, int(inner.width)
+
+    def embed(self, sentences: Sequence[Sequence[str]]) -> list[Embedding]:
+        """Words that are not there in either spelling: zeros, or the sum of their n-grams."""
+        known = self._inner.__contains__
+        spelled = [[w.lower() if not known(w) and known(w.lower()) else w for w in words] for words in sentences]
+        found: list[Embedding] = self._inner.embed(spelled)
+        return found
+
+
+# --- Until `polyseme.static` is merged: word2vec text, and fastText's binary file by gensim.
+
+
+def _static_without_the_room(name: str, path: Path, identity: str) -> Source:
     if path.suffix == ".bin":
         return Source(name, "static", FastTextFile(path), identity, ("word",), subwords=True)
     return Source(name, "static", TextFile(path), identity, ("word",), subwords=False)
-
-
-# --- Until `polyseme.static` can open these files; then its StaticVectors take the place of both classes below.
 
 
 class TextFile:
