@@ -1,13 +1,13 @@
 """How good frozen vectors are: a biLM against static vectors, bag of words and a small sentence transformer.
 
     python benchmarks/quality.py --model en-small --static word2vec=w2v.txt --static glove=glove.txt \\
-        --static fasttext=ft.bin --upper PYTHON --out benchmarks/results/quality-en-small.json
+        --static fasttext=fasttext --upper PYTHON --out benchmarks/results/quality-en-small.json
     python benchmarks/quality.py --tables benchmarks/results/quality-en-small.json
 
 Reads $POLYSEME_SHARED/data/tasks and data/pretrain (`../shared` beside the checkout by default). Static vectors are
-whatever `polyseme.static` opens: word2vec or GloVe files, fastText's `.bin`, its own folders. PYTHON is the interpreter
-of an environment made from requirements-minilm.txt; without it that column is left out, and the report says so. What
-this script itself needs: requirements-quality.txt. Results are written after each task; `--resume` leaves out the tasks
+whatever `polyseme.static` opens, and fastText's own `.bin`. PYTHON is the interpreter of an environment made from
+requirements-minilm.txt; without it that column is left out, and the report says so. What this script itself needs:
+requirements-quality.txt. Results are written after each task; `--resume` leaves out the tasks
 that are there. `--sentences 200` is a look at everything in a few minutes. What each number means: docs/quality.md.
 """
 

@@ -32,7 +32,7 @@ sys.path.insert(0, str(BENCHMARKS))
 from quality import metrics, perplexity, probes, readers, senses, tables, tagger  # noqa: E402
 from quality.cache import Cache, Pool, TokenVectors  # noqa: E402
 from quality.readers import Mention, SenseMention, Tagged  # noqa: E402
-from quality.vectors import FastTextFile, Source, TextFile  # noqa: E402
+from quality.vectors import AnyCase, FastTextFile, Source, TextFile, static  # noqa: E402
 
 TAGS = st.sampled_from(["O", "B-PER", "I-PER", "B-LOC", "I-LOC"])
 
@@ -278,12 +278,27 @@ def test_a_text_file_of_vectors_tries_lower_case_and_gives_zeros_else(tmp_path: 
         assert found.layers[0].tolist() == [[1, 2, 3], [4, 5, 6], [1, 2, 3], [0, 0, 0]]
 
 
+def test_a_word_without_a_vector_is_looked_up_in_lower_case(tmp_path: Path) -> None:
+    class Known(TextFile):
+        def __contains__(self, word: object) -> bool:
+            return word in ("bank", "May")
+
+    path = tmp_path / "v.txt"
+    path.write_text("bank 1 2\nMay 3 4\nNEVER 5 6\n", encoding="utf-8")
+    (found,) = AnyCase(Known(path)).embed([["Bank", "May", "NEVER"]])
+    assert found.layers[0].tolist() == [[1, 2], [3, 4], [5, 6]]
+    assert found.tokens == ("Bank", "May", "NEVER")
+
+
 def test_a_fasttext_file_has_vectors_for_words_never_seen(tmp_path: Path) -> None:
     fasttext = pytest.importorskip("gensim.models.fasttext")
     texts = [["the", "bank", "of", "the", "river"]] * 20
     model = fasttext.FastText(texts, vector_size=8, min_count=1, bucket=1000, epochs=1, workers=1, seed=1)
     fasttext.save_facebook_model(model, str(tmp_path / "v.bin"))
-    (found,) = FastTextFile(tmp_path / "v.bin").embed([["bank", "banks"]])
+    source = static("fasttext", tmp_path / "v.bin")
+    assert isinstance(source.embedder, FastTextFile)
+    assert source.subwords
+    (found,) = source.embedder.embed([["bank", "banks"]])
     assert np.allclose(found.layers[0, 0], model.wv["bank"], atol=1e-6)
     assert np.allclose(found.layers[0, 1], model.wv["banks"], atol=1e-6)
     assert found.layers[0, 1].any()
@@ -417,6 +432,7 @@ def test_the_tables_show_error_reduction_and_loss_as_worked_out_by_hand() -> Non
     assert tables.losses_of_accuracy(report, "elmo", ["w2v"]) == {
         "BiLSTM tagger, toy": (pytest.approx(0.5), pytest.approx(0.5))
     }
+    assert tables.above_static(report, "elmo", ["w2v", "ft"]) == (["BiLSTM tagger (toy)"], [])
     text = tables.tables(report)
     assert "| BiLSTM tagger | toy | accuracy | **95.0 ± 1.0** | 90.0 ± 1.0 | 92.0 ± 1.0 |" in text
     assert "| linear probe of words | toy | accuracy | 50.0 ± 1.0 | 60.0 ± 1.0 | **70.0 ± 1.0** |" in text
@@ -460,11 +476,16 @@ def test_a_run_writes_its_results_and_a_resumed_one_leaves_them_alone(
     }  # fmt: skip
     assert "word in context" in capsys.readouterr().out
 
+    facts = {"similarity": {"simlex": {"spearman": 0.3, "pairs": 999, "coverage": 0.9}}, "analogy": {}}
+    (shared / "words.json").write_text(json.dumps(facts), encoding="utf-8")
     report["tasks"]["wic"]["seconds"] = -1  # what a second measurement could not give
     out.write_text(json.dumps(report), encoding="utf-8")
-    monkeypatch.setattr(sys, "argv", [*command, "--resume"])
+    monkeypatch.setattr(sys, "argv", [*command, "--resume", "--words", f"toy={shared / 'words.json'}"])
     main()
-    assert json.loads(out.read_text(encoding="utf-8"))["tasks"]["wic"]["seconds"] == -1
+    report = json.loads(out.read_text(encoding="utf-8"))
+    assert report["tasks"]["wic"]["seconds"] == -1
+    (joined,) = report["tasks"]["words"]["scores"]
+    assert (joined["vectors"], joined["data"], joined["metric"], joined["value"]) == ("toy", "simlex", "Spearman", 0.3)
     monkeypatch.setattr(sys, "argv", [*command, "--resume", "--seeds", "9"])
     with pytest.raises(SystemExit, match="other options"):
         main()

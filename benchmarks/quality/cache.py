@@ -127,7 +127,7 @@ class Cache:
             found = np.zeros(shape, dtype=np.float32)
             compute(found)
             return found
-        path = self.folder / f"{source.name}-{kind}-{_digest(source.identity, kind, also, *sentences)}.npy"
+        path = self.folder / f"{kind}-{_digest(source.identity, kind, also, *sentences)}.npy"
         if not path.exists():
             partial = path.with_suffix(".partial")
             rows = np.lib.format.open_memmap(partial, mode="w+", dtype=np.float16, shape=shape)
@@ -150,7 +150,7 @@ class Cache:
                 done, block, words = done + words, [], 0
         seconds = time.monotonic() - begun
         if source.kind == "contextual":
-            self._say(f"    {source.name}: {done:,} words embedded, {done / max(seconds, 1e-9):,.0f} a second")
+            self._say(f"    {source.name}: {done:,} words read, {done / max(seconds, 1e-9):,.0f} a second")
 
 
 class Pool:

@@ -179,11 +179,11 @@ def all_word_senses(run: Run) -> Result:
     WordNet's first sense, which the paper falls back to, is not in the data: a lemma that SemCor lacks is left without
     an answer. The first sense is the one that is most frequent in SemCor. `answered` says how much that leaves.
     """
-    documents = all_words("semcor_train")[: run.sizes.quick]
-    training = [each for at, (_, items) in enumerate(documents) for each in items if at % DEV_DOCUMENTS]
-    dev = [each for at, (_, items) in enumerate(documents) for each in items if not at % DEV_DOCUMENTS]
+    documents, quick = all_words("semcor_train"), run.sizes.quick
+    training = limited([m for at, (_, items) in enumerate(documents) for m in items if at % DEV_DOCUMENTS], quick)
+    dev = limited([m for at, (_, items) in enumerate(documents) for m in items if not at % DEV_DOCUMENTS], quick)
     tests = {
-        name: [each for _, items in all_words(f"{name}_test") for each in items][: run.sizes.quick]
+        name: limited([each for _, items in all_words(f"{name}_test") for each in items], quick)
         for name in DATA[run.language]["wsd_all"]
     }
     scores = [_first_sense(name, training + dev, test) for name, test in tests.items()]

@@ -23,6 +23,7 @@ NAMES = {
     "taggers": "BiLSTM tagger",
     "words": "word similarity, analogy",
 }
+TAGGING_AND_SENSES = ("wic", "scws", "wsd_words", "wsd_all", "tag_probes", "taggers")
 WITH_LAYERS = ("wic", "scws", "wsd_words", "wsd_all", "sts", "text_probes", "tag_probes")
 Row = dict[str, Any]
 Report = dict[str, Any]
@@ -115,6 +116,10 @@ def claims_table(report: Report) -> str:
             low, high = (100 * bound for bound in found["interval"])
             text = f"{100 * found['value']:.1f} (95 %: {low:.1f} to {high:.1f})"
             rows.append(["word in context above chance", "interval above 50", text])
+        above, below = above_static(report, deep, _named(report, "static"))
+        if above or below:
+            text = f"{len(above)} of {len(above) + len(below)}" + (f"; not: {', '.join(below)}" if below else "")
+            rows.append(["above the best static vectors in tagging and senses", "everywhere", text])
         rows += _reduction_rows(report, deep)
         whole = _named(report, "static", subwords=False)
         for name, (mean, strict) in losses_of_accuracy(report, deep, whole).items():
@@ -133,6 +138,17 @@ def _reduction_rows(report: Report, deep: str) -> list[list[str]]:
         mean = sum(share for _, share in reductions.values()) / len(reductions)
         rows.append(["the mean of these", "20 % or more", f"{100 * mean:.1f} %"])
     return rows
+
+
+def above_static(report: Report, deep: str, plain: Sequence[str]) -> tuple[list[str], list[str]]:
+    """The tagging and sense tasks where the biLM is above every static vectors, and those where it is not."""
+    above: list[str] = []
+    below: list[str] = []
+    for task, data, metric, found in _measured(report):
+        static = [found[name]["value"] for name in plain if name in found]
+        if task in TAGGING_AND_SENSES and DAMAGED not in metric and static and deep in found:
+            (above if found[deep]["value"] > max(static) else below).append(f"{NAMES[task]} ({data})")
+    return above, below
 
 
 def error_reductions(report: Report, deep: str, plain: Sequence[str]) -> dict[str, tuple[str, float]]:

@@ -136,7 +136,7 @@ def train(part: Part, dev: Part, tags: Sequence[str], measure: Any, config: Tagg
             nn.utils.clip_grad_norm_(tagger.parameters(), 5.0)
             optimizer.step()
         value = measure(dev.tags, trained.tag(dev))
-        since = 0 if value > best else since + 1
+        since = 0 if value > best or best <= 0 else since + 1  # F1 may stay at 0 for some epochs
         if value > best:
             best, best_state, trained.epochs = value, copy.deepcopy(tagger.state_dict()), epoch + 1
         if since >= config.patience:

@@ -27,6 +27,7 @@ from polyseme.records import file_identity
 from .readers import Words
 
 Kind = Literal["contextual", "static"]
+FASTTEXT = (793712314).to_bytes(4, "little")  # how fastText's binary files begin
 
 
 @dataclass(frozen=True)
@@ -63,15 +64,22 @@ def contextual(name: str, model: str, threads: int | None = None) -> Source:
 
 
 def static(name: str, path: Path) -> Source:
-    """Any file or folder that `polyseme.static` opens: word2vec or GloVe, text or binary; fastText with its n-grams."""
+    """Whatever `polyseme.static` opens (word2vec and GloVe files, its own folders), and fastText's own binary files."""
     files = [path] if path.is_file() else sorted(path.iterdir())
     identity = hashlib.sha256(json.dumps([file_identity(file)[1:] for file in files]).encode()).hexdigest()
-    if find_spec("polyseme.static") is None:  # until it is there; then this line and what it stands for can go
-        return _static_without_the_room(name, path, identity)
+    if path.is_file() and _first_bytes(path) == FASTTEXT:
+        return Source(name, "static", FastTextFile(path), identity, ("word",), subwords=True)
+    if find_spec("polyseme.static") is None:  # UNTIL IT IS MERGED: then these two lines and `TextFile` go
+        return Source(name, "static", TextFile(path), identity, ("word",), subwords=False)
     from polyseme.static.files import read_vectors
 
     found = read_vectors(path)
     return Source(name, "static", AnyCase(found), identity, ("word",), subwords=found.subwords is not None)
+
+
+def _first_bytes(path: Path) -> bytes:
+    with path.open("rb") as file:
+        return file.read(len(FASTTEXT))
 
 
 class AnyCase:
@@ -87,21 +95,35 @@ class AnyCase:
         """Words that are not there in either spelling: zeros, or the sum of their n-grams."""
         known = self._inner.__contains__
         spelled = [[w.lower() if not known(w) and known(w.lower()) else w for w in words] for words in sentences]
-        found: list[Embedding] = self._inner.embed(spelled)
-        return found
+        found = self._inner.embed(spelled)
+        return [Embedding(tuple(words), each.layers) for words, each in zip(sentences, found, strict=True)]
 
 
-# --- Until `polyseme.static` is merged: word2vec text, and fastText's binary file by gensim.
+class FastTextFile:
+    """fastText's own binary file, read by gensim: a word that was never seen is the sum of its character n-grams."""
 
+    def __init__(self, path: Path) -> None:
+        from gensim.models.fasttext import load_facebook_vectors  # type: ignore[import-untyped]
 
-def _static_without_the_room(name: str, path: Path, identity: str) -> Source:
-    if path.suffix == ".bin":
-        return Source(name, "static", FastTextFile(path), identity, ("word",), subwords=True)
-    return Source(name, "static", TextFile(path), identity, ("word",), subwords=False)
+        self._vectors = load_facebook_vectors(str(path))
+
+    @property
+    def width(self) -> int:
+        return int(self._vectors.vector_size)
+
+    def embed(self, sentences: Sequence[Sequence[str]]) -> list[Embedding]:
+        """Every word has a vector."""
+        distinct = {word for words in sentences for word in words}
+        table = {word: self._vectors.get_vector(word).astype(np.float32) for word in distinct}
+        nothing = np.zeros((0, self.width), dtype=np.float32)
+        return [
+            Embedding(tuple(words), np.stack([table[word] for word in words])[None] if words else nothing[None])
+            for words in sentences
+        ]
 
 
 class TextFile:
-    """word2vec or GloVe text: a word and its numbers a line. A word that is not there is tried in lower case."""
+    """UNTIL `polyseme.static` IS MERGED: word2vec or GloVe text. A word that is not there is tried in lower case."""
 
     def __init__(self, path: Path) -> None:
         self._row: dict[str, int] = {}
@@ -126,29 +148,6 @@ class TextFile:
             rows = [find(word, find(word.lower(), unknown)) for word in words]
             found.append(Embedding(tuple(words), self._table[np.asarray(rows, dtype=np.int64)][None]))
         return found
-
-
-class FastTextFile:
-    """fastText's own binary file: a word that was never seen is the sum of its character n-grams."""
-
-    def __init__(self, path: Path) -> None:
-        from gensim.models.fasttext import load_facebook_vectors  # type: ignore[import-untyped]
-
-        self._vectors = load_facebook_vectors(str(path))
-
-    @property
-    def width(self) -> int:
-        return int(self._vectors.vector_size)
-
-    def embed(self, sentences: Sequence[Sequence[str]]) -> list[Embedding]:
-        """Every word has a vector."""
-        distinct = {word for words in sentences for word in words}
-        table = {word: self._vectors.get_vector(word).astype(np.float32) for word in distinct}
-        nothing = np.zeros((0, self.width), dtype=np.float32)
-        return [
-            Embedding(tuple(words), np.stack([table[word] for word in words])[None] if words else nothing[None])
-            for words in sentences
-        ]
 
 
 # --- the upper mark
