@@ -117,21 +117,19 @@ def tagged(task: str, name: str, split: Split) -> list[Tagged]:
     return _split(folder, ending, split, lambda path: list(_tagged(path, TAG_COLUMN[task])))
 
 
-def labelled_texts(task: str, name: str, split: Split, tokenizer: Tokenizer) -> list[Text]:
-    """A part of a set of texts with labels; of each text the first MAX_TEXT_WORDS words."""
-
-    def read(path: Path) -> list[Text]:
-        cut = _by_spaces if name in TOKENIZED_TEXTS else tokenizer
-        return [text_of(row["text"], cut, row["label"]) for row in _json_lines(path)]
-
-    return _split(SHARED / "data/tasks" / task / name, "jsonl", split, read)
+def labelled_texts(task: str, name: str, split: Split, tokenizer: Tokenizer, limit: int | None = None) -> list[Text]:
+    """A part of a set of texts with labels, or `limit` of them; of each text the first MAX_TEXT_WORDS words."""
+    cut = _by_spaces if name in TOKENIZED_TEXTS else tokenizer
+    rows = limited(_split(SHARED / "data/tasks" / task / name, "jsonl", split, _json_lines), limit)
+    return [text_of(row["text"], cut, row["label"]) for row in rows]
 
 
-def similar_sentences(name: str, split: Split, tokenizer: Tokenizer) -> list[TextPair]:
-    """A part of the STS benchmark; scores from 0 to 5."""
-    rows = _lines(SHARED / f"data/tasks/sts/{name}/{split}.tsv.xz")[1:]
-    cells = [row.split("\t") for row in rows if row]
-    return [TextPair(text_of(a, tokenizer), text_of(b, tokenizer), float(score)) for score, a, b in cells]
+def similar_sentences(name: str, split: Split, tokenizer: Tokenizer, limit: int | None = None) -> list[TextPair]:
+    """A part of the STS benchmark, or `limit` pairs of it; scores from 0 to 5."""
+    rows = [row.split("\t") for row in _lines(SHARED / f"data/tasks/sts/{name}/{split}.tsv.xz")[1:] if row]
+    return [
+        TextPair(text_of(a, tokenizer), text_of(b, tokenizer), float(score)) for score, a, b in limited(rows, limit)
+    ]
 
 
 def words_in_context(split: Split) -> list[MentionPair]:
@@ -202,7 +200,7 @@ def text_of(raw: str, tokenizer: Tokenizer | _BySpaces, label: str = "") -> Text
     """A raw text cut into sentences; what lies beyond MAX_TEXT_WORDS words is left out."""
     sentences: list[Words] = []
     room = MAX_TEXT_WORDS
-    for sentence in tokenizer.sentences(raw):
+    for sentence in tokenizer.sentences(raw[: 15 * MAX_TEXT_WORDS]):  # so many words are hardly ever longer
         words = sentence.tokens[:room]
         room -= len(words)
         if words:

@@ -17,7 +17,7 @@ from sklearn.feature_extraction.text import TfidfVectorizer  # type: ignore[impo
 from .cache import Pool
 from .metrics import NOISE, bootstrap, damaged, spearman
 from .probes import Examples, Probe, draw
-from .readers import DATA, Text, TextPair, Words, labelled_texts, limited, similar_sentences
+from .readers import DATA, Text, TextPair, Words, labelled_texts, similar_sentences
 from .run import Floats, Result, Run, Score, chosen, layer_views, seeded
 from .senses import cosines
 from .vectors import Source, spoken
@@ -35,9 +35,9 @@ def sentence_similarity(run: Run) -> Result:
     scores: list[Score] = []
     data: dict[str, Any] = {}
     for name in DATA[run.language]["sts"]:
-        train = similar_sentences(name, "train", run.tokenizer)
+        train = similar_sentences(name, "train", run.tokenizer, run.sizes.quick)
         frequencies = _frequencies([text for pair in train for text in (pair.first, pair.second)])
-        dev, test = (limited(similar_sentences(name, s, run.tokenizer), run.sizes.quick) for s in ("dev", "test"))
+        dev, test = (similar_sentences(name, s, run.tokenizer, run.sizes.quick) for s in ("dev", "test"))
         data[name] = {"dev": len(dev), "test": len(test)}
         for source in run.sources:
             on_dev, on_test = (_pooled_cosines(run, source, part, frequencies) for part in (dev, test))
@@ -108,7 +108,7 @@ def text_probes(run: Run) -> Result:
     for task in ("sentiment", "topic"):
         for name in DATA[run.language][task]:
             parts = {
-                split: limited(labelled_texts(task, name, split, run.tokenizer), size)  # type: ignore[arg-type]
+                split: labelled_texts(task, name, split, run.tokenizer, size)  # type: ignore[arg-type]
                 for split, size in (
                     ("train", run.sizes.train(texts=True)), ("dev", run.sizes.dev()), ("test", run.sizes.test())
                 )
