@@ -96,11 +96,14 @@ def measure(options: argparse.Namespace) -> None:
     for task in [*options.tasks, *(["words"] if run.word_scores else [])]:
         if task not in found["tasks"] and possible(task, run):
             say(task)
-            started = time.monotonic()
+            wall, cpu = time.monotonic(), time.process_time()
             result = (TASKS | {"words": joined})[task](run)
-            seconds = round(time.monotonic() - started, 1)
-            rows = [score.row() for score in result.scores]
-            found["tasks"][task] = {"seconds": seconds, "data": result.data, "scores": rows}
+            spent = {"seconds": time.monotonic() - wall, "cpu_seconds": time.process_time() - cpu}
+            found["tasks"][task] = {
+                **{key: round(value, 1) for key, value in spent.items()},
+                "data": result.data,
+                "scores": [score.row() for score in result.scores],
+            }
             if options.out:
                 report.write(found, options.out)
     if run.upper:

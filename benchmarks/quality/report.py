@@ -1,6 +1,6 @@
 """Raw results as JSON, written after every task; `tables.py` makes Markdown of them.
 
-{"command", "options", "vectors": [{"name", "kind", ...}], ..., "tasks": {NAME: {"seconds", "data", "scores": [...]}}}
+{"command", "options", "vectors": [{"name", "kind"}], "tasks": {NAME: {"seconds", "cpu_seconds", "data", "scores": []}}}
 
 A score has the fields of `run.Score` and `deviation`, the standard deviation over its seeds.
 """
