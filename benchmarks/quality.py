@@ -48,6 +48,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", help="the biLM: a shipped name or a path, as `polyseme.load` takes it")
     parser.add_argument("--name", help="what to call it (default: the last part of its path)")
+    parser.add_argument("--state", choices=("settled", "zero"), help="what it starts each sentence from")
     parser.add_argument("--static", action="append", default=[], metavar="NAME=FILE", help="static vectors; repeat it")
     parser.add_argument(
         "--words", action="append", default=[], metavar="NAME=JSON",
@@ -115,7 +116,7 @@ def prepared(options: argparse.Namespace, say: Callable[[str], None]) -> Run:
     """Opens all vectors."""
     sources = []
     if options.model:
-        sources.append(vectors.contextual(options.name or Path(options.model).name, options.model))
+        sources.append(vectors.contextual(options.name or Path(options.model).name, options.model, options.state))
     sources += [vectors.static(name, path) for name, path in _named_paths("--static", options.static).items()]
     sizes = Sizes(
         options.train_sentences, options.train_texts, options.test_sentences, options.seeds, options.sentences

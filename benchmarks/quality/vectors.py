@@ -54,13 +54,12 @@ class Source:
         }  # fmt: skip
 
 
-def contextual(name: str, model: str, threads: int | None = None) -> Source:
-    """Any model that `polyseme.load` opens, every sentence by itself."""
-    embedder = polyseme.load(model, threads=threads)
+def contextual(name: str, model: str, state: str | None = None) -> Source:
+    """Any model that `polyseme.load` opens; every sentence by itself, from `state` ("settled" by default, or "zero")."""
+    embedder = polyseme.load(model, state=state)
     layers = tuple(f"layer {number}" for number in range(embedder.n_layers))
-    return Source(
-        name, "contextual", embedder, embedder.model_hash, layers, subwords=embedder.model.characters is not None
-    )
+    identity = f"{embedder.model_hash} {embedder.state}"
+    return Source(name, "contextual", embedder, identity, layers, subwords=embedder.model.characters is not None)
 
 
 def static(name: str, path: Path) -> Source:
