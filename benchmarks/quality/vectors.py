@@ -55,7 +55,7 @@ class Source:
 
 
 def contextual(name: str, model: str, state: str | None = None) -> Source:
-    """Any model that `polyseme.load` opens; every sentence by itself, from `state` ("settled" by default, or "zero")."""
+    """Any model that `polyseme.load` opens; each sentence by itself, from `state` ("settled" by default, or "zero")."""
     embedder = polyseme.load(model, state=state)
     layers = tuple(f"layer {number}" for number in range(embedder.n_layers))
     identity = f"{embedder.model_hash} {embedder.state}"
