@@ -58,7 +58,8 @@ def main() -> None:
     parser.add_argument("--lang", default="en", choices=DATA)
     parser.add_argument("--tokenizer", help="for raw text (default: the language's)")
     parser.add_argument("--tasks", nargs="+", default=list(TASKS), choices=TASKS)
-    parser.add_argument("--train-sentences", type=int, default=Sizes.train_sentences, help="of a tagging set")
+    parser.add_argument("--train-sentences", type=int, default=Sizes.train_sentences, help="of the tagger")
+    parser.add_argument("--probe-sentences", type=int, default=Sizes.probe_sentences, help="of linear probes of words")
     parser.add_argument("--train-texts", type=int, default=Sizes.train_texts, help="of sentiment and topic")
     parser.add_argument("--test-sentences", type=int, default=Sizes.test_sentences, help="or texts; dev is half of it")
     parser.add_argument("--sentences", type=int, help="at most so many of everything, for a quick look")
@@ -119,7 +120,12 @@ def prepared(options: argparse.Namespace, say: Callable[[str], None]) -> Run:
         sources.append(vectors.contextual(options.name or Path(options.model).name, options.model, options.state))
     sources += [vectors.static(name, path) for name, path in _named_paths("--static", options.static).items()]
     sizes = Sizes(
-        options.train_sentences, options.train_texts, options.test_sentences, options.seeds, options.sentences
+        options.train_sentences,
+        options.train_texts,
+        options.test_sentences,
+        options.seeds,
+        options.sentences,
+        options.probe_sentences,
     )
     return Run(
         options.lang,

@@ -32,10 +32,15 @@ class Sizes:
     test_sentences: int = 2000
     seeds: int = 3
     quick: int | None = None
+    probe_sentences: int = 1000
 
     def train(self, *, texts: bool = False) -> int:
-        """Training sentences, or texts."""
+        """Training sentences of the tagger, or texts."""
         return min(self.train_texts if texts else self.train_sentences, self.quick or 1 << 30)
+
+    def probe(self) -> int:
+        """Training sentences of the linear probe of words, whose windows are wide."""
+        return min(self.probe_sentences, self.train())
 
     def dev(self) -> int:
         """Sentences or texts on which choices are made."""

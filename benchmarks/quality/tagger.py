@@ -171,7 +171,7 @@ def taggers(run: Run) -> Result:
     data: dict[str, Any] = {"tagger": config.__dict__}
     for task in TAG_TASKS:
         for name in DATA[run.language].get(task, ()):
-            parts = tag_parts(run, task, name)
+            parts = tag_parts(run, task, name, run.sizes.train())
             data[name] = {split: [len(items), sum(len(i.words) for i in items)] for split, items in parts.items()}
             noisy = [damaged_sentences(parts["test"], seed) for seed in range(run.sizes.seeds)]
             for source in run.sources:
