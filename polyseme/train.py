@@ -21,6 +21,7 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +49,7 @@ from polyseme.training.optimizer import Optimizer, clip, rate
 from polyseme.training.outcome import Outcome
 from polyseme.training.processes import Processes
 from polyseme.training.start import new_bilm, softmax_rows, versions
+from polyseme.training.typos import Typos
 from polyseme.training.validate import HeldOut, nearest_contexts, stream_of
 
 CORPUS = "corpus"  # what a folder may hold before its run begins: the text, prepared or half-prepared
@@ -135,6 +137,7 @@ class Run:
         self.bilm.requires_grad_(True).train()
         self.softmax_rows = softmax_rows(corpus, self.vocabulary)
         self.rows = TypeRows(corpus.character_rows, corpus.characters.padding)
+        self.typos = Typos(config.typos, corpus.characters) if config.typos else None
         self.dtype = torch.bfloat16 if config.precision == "bfloat16" else torch.float32
         self.n_samples = samples_of(config, len(self.vocabulary), self.device.type == "cuda")
         self.optimizer = Optimizer(self.bilm, config, sparse_softmax=self.n_samples > 0)
@@ -207,8 +210,12 @@ class Run:
 
     def _losses(self, part: Window, index: int, samples: Samples | None) -> tuple[Tensor, np.ndarray[Any, Any]]:
         """The sum of a part's losses in both directions, and each direction's; carries the part's states on."""
+        mistyped = None
+        if self.typos is not None:
+            chance = np.random.default_rng([self.config.seed, self.position.update, self.processes.rank, index])
+            mistyped = partial(self.typos.make, chance=chance)
         forward, backward, states = read_window(
-            self.bilm, self.rows, part, self.states[index], self.dtype, self.config.dropout
+            self.bilm, self.rows, part, self.states[index], self.dtype, self.config.dropout, mistyped
         )
         if self.batches.carried:
             self.states[index] = states

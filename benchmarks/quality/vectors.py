@@ -14,7 +14,6 @@ import os
 import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal
 
@@ -23,11 +22,12 @@ import numpy as np
 import polyseme
 from polyseme.embedding import Embedding, FloatArray, TokenEmbedder
 from polyseme.records import file_identity
+from polyseme.static.files import read_vectors
+from polyseme.static.vectors import StaticVectors
 
 from .readers import Words
 
 Kind = Literal["contextual", "static"]
-FASTTEXT = (793712314).to_bytes(4, "little")  # how fastText's binary files begin
 
 
 @dataclass(frozen=True)
@@ -63,22 +63,11 @@ def contextual(name: str, model: str, state: str | None = None) -> Source:
 
 
 def static(name: str, path: Path) -> Source:
-    """Whatever `polyseme.static` opens (word2vec and GloVe files, its own folders), and fastText's own binary files."""
+    """Whatever `polyseme.static` opens: word2vec and GloVe files, its own folders (fastText with its n-grams)."""
     files = [path] if path.is_file() else sorted(path.iterdir())
     identity = hashlib.sha256(json.dumps([file_identity(file)[1:] for file in files]).encode()).hexdigest()
-    if path.is_file() and _first_bytes(path) == FASTTEXT:
-        return Source(name, "static", FastTextFile(path), identity, ("word",), subwords=True)
-    if find_spec("polyseme.static") is None:  # UNTIL IT IS MERGED: then these two lines and `TextFile` go
-        return Source(name, "static", TextFile(path), identity, ("word",), subwords=False)
-    from polyseme.static.files import read_vectors
-
     found = read_vectors(path)
     return Source(name, "static", AnyCase(found), identity, ("word",), subwords=found.subwords is not None)
-
-
-def _first_bytes(path: Path) -> bytes:
-    with path.open("rb") as file:
-        return file.read(len(FASTTEXT))
 
 
 class AnyCase:
@@ -87,8 +76,8 @@ class AnyCase:
     Some task data are lower-cased and some are not, while vectors have the case of their training text.
     """
 
-    def __init__(self, inner: Any) -> None:
-        self._inner, self.width = inner, int(inner.width)
+    def __init__(self, inner: StaticVectors) -> None:
+        self._inner, self.width = inner, inner.width
 
     def embed(self, sentences: Sequence[Sequence[str]]) -> list[Embedding]:
         """Words that are not there in either spelling: zeros, or the sum of their n-grams."""
@@ -96,57 +85,6 @@ class AnyCase:
         spelled = [[w.lower() if not known(w) and known(w.lower()) else w for w in words] for words in sentences]
         found = self._inner.embed(spelled)
         return [Embedding(tuple(words), each.layers) for words, each in zip(sentences, found, strict=True)]
-
-
-class FastTextFile:
-    """fastText's own binary file, read by gensim: a word that was never seen is the sum of its character n-grams."""
-
-    def __init__(self, path: Path) -> None:
-        from gensim.models.fasttext import load_facebook_vectors  # type: ignore[import-untyped]
-
-        self._vectors = load_facebook_vectors(str(path))
-
-    @property
-    def width(self) -> int:
-        return int(self._vectors.vector_size)
-
-    def embed(self, sentences: Sequence[Sequence[str]]) -> list[Embedding]:
-        """Every word has a vector."""
-        distinct = {word for words in sentences for word in words}
-        table = {word: self._vectors.get_vector(word).astype(np.float32) for word in distinct}
-        nothing = np.zeros((0, self.width), dtype=np.float32)
-        return [
-            Embedding(tuple(words), np.stack([table[word] for word in words])[None] if words else nothing[None])
-            for words in sentences
-        ]
-
-
-class TextFile:
-    """UNTIL `polyseme.static` IS MERGED: word2vec or GloVe text. A word that is not there is tried in lower case."""
-
-    def __init__(self, path: Path) -> None:
-        self._row: dict[str, int] = {}
-        rows: list[FloatArray] = []
-        with path.open(encoding="utf-8", newline="\n") as file:
-            for line in file:
-                word, *numbers = line.rstrip("\n ").split(" ")
-                if len(numbers) > 1:  # word2vec's first line has two numbers, GloVe has none
-                    self._row.setdefault(word, len(rows))
-                    rows.append(np.asarray(numbers, dtype=np.float32))
-        self._table = np.vstack([*rows, np.zeros_like(rows[0])])
-
-    @property
-    def width(self) -> int:
-        return int(self._table.shape[1])
-
-    def embed(self, sentences: Sequence[Sequence[str]]) -> list[Embedding]:
-        """Zeros for a word that has no vector."""
-        find, unknown = self._row.get, len(self._table) - 1
-        found = []
-        for words in sentences:
-            rows = [find(word, find(word.lower(), unknown)) for word in words]
-            found.append(Embedding(tuple(words), self._table[np.asarray(rows, dtype=np.int64)][None]))
-        return found
 
 
 # --- the upper mark

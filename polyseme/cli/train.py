@@ -74,6 +74,7 @@ def train(
     dropout_output: top.DropoutOutputs = None,
     dropout_words: top.DropoutWords = None,
     dropout_weights: top.DropoutWeights = None,
+    typos: top.Typos = None,
     precision: top.TrainPrecision = None,
     validate_every: top.ValidateEvery = None,
     checkpoint_every: top.CheckpointEvery = None,
@@ -127,9 +128,9 @@ def train(
             "epochs": epochs, "lanes": batch_size, "steps": steps, "accumulate": accumulate,
             "loss": loss and loss.value, "samples": samples, "optimizer": optimizer and optimizer.value,
             "learning_rate": learning_rate, "warm_up": warm_up, "schedule": schedule and schedule.value,
-            "weight_decay": weight_decay, "clip_norm": clip, "precision": precision, "validate_every": validate_every,
-            "checkpoint_every": checkpoint_every, "keep": keep, "patience": patience, "log_every": log_every,
-            "seed": seed,
+            "weight_decay": weight_decay, "clip_norm": clip, "typos": typos, "precision": precision,
+            "validate_every": validate_every, "checkpoint_every": checkpoint_every, "keep": keep, "patience": patience,
+            "log_every": log_every, "seed": seed,
         },
     )  # fmt: skip
     if hours is not None and (preset is not None or epochs is not None or not hours > 0):

@@ -82,6 +82,10 @@ DropoutInputs = Annotated[float | None, _value("--dropout", "X", "Share of each 
 DropoutOutputs = Annotated[float | None, _value("--dropout-output", "X", "The same of what the softmax reads.")]
 DropoutWords = Annotated[float | None, _value("--dropout-words", "X", "Share of whole word vectors set to zero.")]
 DropoutWeights = Annotated[float | None, _value("--dropout-weights", "X", "The same of the recurrent weights.")]
+Typos = Annotated[
+    float | None,
+    _value("--typos", "X", "Share of the words that are read with typing mistakes, so that the model learns to."),
+]
 TrainPrecision = Annotated[
     str | None,
     _value("--precision", "NAME", "Of the products' factors: float32, or bfloat16 (faster where supported)."),
