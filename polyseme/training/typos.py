@@ -62,12 +62,11 @@ class Typos:
 
     def _able(self, rows: IntArray) -> npt.NDArray[np.bool_]:
         """Whether a row is a word with a letter, of which every id stands for one character."""
-        inner = self._lengths(rows)
-        return np.asarray((self._plain[rows].sum(axis=1) == inner) & self._letter[rows].any(axis=1))
+        return np.asarray((self._plain[rows].sum(axis=1) == self._lengths(rows)) & self._letter[rows].any(axis=1))
 
     def _lengths(self, rows: IntArray) -> npt.NDArray[np.int64]:
-        """Characters between the two word marks, which no padding interrupts."""
-        return np.asarray((rows != self.padding).sum(axis=1) - 2)
+        """Characters between the two word marks."""
+        return np.asarray(rows.shape[1] - (rows != self.padding)[:, ::-1].argmax(axis=1) - 2)
 
     def _one_mistake(self, rows: IntArray, letters: IntArray, chance: np.random.Generator) -> IntArray:
         """*Shape:* (n, W) -> (n, W)."""

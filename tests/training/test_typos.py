@@ -96,6 +96,12 @@ def test_only_words_with_letters_of_one_id_each_are_mistyped(kind: str) -> None:
     assert able.tolist() == [False, False, False, False, chinese, chinese, True, True]
 
 
+def test_a_word_with_an_unknown_character_stays_also_where_that_is_written_as_padding() -> None:
+    marks = {"sentence_start": 4, "sentence_end": 5, "word_start": 6, "word_end": 7, "padding": 8, "unknown": 8}
+    characters = Characters(max_characters=8, alphabet=tuple("abcdefgh"), **marks)
+    assert Typos(1.0, characters)._able(characters.encode(["a?bc", "abc"])).tolist() == [False, True]
+
+
 def test_each_mistyped_place_has_a_row_of_its_own_and_the_others_keep_theirs() -> None:
     rows = BYTES.encode(["bank", "the", "."])
     places = np.random.default_rng(2).integers(3, size=(2, 30, 40))
