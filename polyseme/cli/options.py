@@ -13,6 +13,7 @@ Unit = StrEnum("Unit", ["sentence", "line", "document"])
 Pool = StrEnum("Pool", ["none", "mean", "max"])
 Dtype = StrEnum("Dtype", ["float16", "float32"])
 Precision = StrEnum("Precision", ["bfloat16", "float32"])
+WeightsName = StrEnum("WeightsName", ["float32", "int8"])
 State = StrEnum("State", ["settled", "zero", "carry"])
 EncodingErrors = StrEnum("EncodingErrors", ["strict", "replace", "skip"])
 Normalize = StrEnum("Normalize", ["none", "nfc", "nfkc"])
@@ -54,6 +55,9 @@ Json = Annotated[bool, _flag("--json", "Print one JSON object instead of lines f
 
 Source = Annotated[str, typer.Argument(metavar="SRC", help="A model: folder, file, archive, address or hub id.")]
 Destination = Annotated[str, typer.Argument(metavar="DST", help="The folder to write.")]
+Weights = Annotated[
+    WeightsName, typer.Option("--weights", help="int8: a quarter of the size; the vectors change a little.")
+]
 To = Annotated[Target, typer.Option("--to", help="Polyseme's folder, or options.json and weights.hdf5.")]
 
 # --- embed: what is read
