@@ -39,6 +39,7 @@ from polyseme.nn.device import device_named
 from polyseme.nn.losses import Samples, draw_samples, full_softmax, sampled_softmax
 from polyseme.text.shards import Corpus
 from polyseme.text.streams import UNSCORED, Window
+from polyseme.text.vocab import Vocabulary
 from polyseme.training import checkpoint
 from polyseme.training.batches import Batches, LaneBatches, SentenceBatches
 from polyseme.training.checkpoint import Position
@@ -75,7 +76,7 @@ def train(
     sizes: str | BiLMConfig,
     config: TrainConfig | None = None,
     *,
-    vocabulary: int | None = None,
+    vocabulary: Vocabulary | int | None = None,
     start: Model | None = None,
     resume: bool = False,
     device: str = "cpu",
@@ -86,8 +87,8 @@ def train(
 ) -> TrainReport:
     """Trains a biLM on `corpus.train` and writes the best network by `corpus.heldout` into `folder`.
 
-    `sizes`: a preset's name, or an architecture. `vocabulary`: softmax words; by default those that come twice, at most
-    100,000.
+    `sizes`: a preset's name, or an architecture. `vocabulary`: the words of the softmax by falling count, or how
+    many of the corpus's; by default those that come twice, at most 100,000.
     `start`: a model whose weights the run begins with. `resume`: go on from the newest checkpoint; on a fresh folder,
     simply start. `on_event` is told what log.jsonl holds. After an update `should_stop` may have the run save and end.
 
@@ -114,7 +115,7 @@ class Run:
         sizes: str | BiLMConfig,
         config: TrainConfig,
         *,
-        vocabulary: int | None = None,
+        vocabulary: Vocabulary | int | None = None,
         start: Model | None = None,
         device: str = "cpu",
         card: ModelCard | None = None,
@@ -126,6 +127,8 @@ class Run:
         self.device = device_named(device)
         if start is not None and start.vocabulary is not None:
             self.vocabulary = start.vocabulary
+        elif isinstance(vocabulary, Vocabulary):
+            self.vocabulary = vocabulary
         else:
             self.vocabulary = corpus.vocabulary(vocabulary or corpus.usual_size)
         if start is not None:
