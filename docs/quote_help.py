@@ -19,18 +19,20 @@ PLAIN = {"COLUMNS": "100", "TERMINAL_WIDTH": "100", "NO_COLOR": "1", "TERM": "du
 
 
 def verbs() -> list[str]:
-    """The verbs of the program."""
+    """The verbs of the program; those of a group of verbs as two words, beside the group itself."""
     from typer.main import get_group
 
     from polyseme.cli.main import app
 
-    return sorted(get_group(app).commands)
+    found = get_group(app).commands
+    inner = [f"{name} {verb}" for name, each in found.items() for verb in getattr(each, "commands", ())]
+    return sorted([*found, *inner])
 
 
 @cache
 def help_of(verb: str) -> str:
     """What `polyseme VERB --help` prints, without spaces at line ends."""
-    command = [sys.executable, "-m", "polyseme", verb, "--help"]
+    command = [sys.executable, "-m", "polyseme", *verb.split(), "--help"]
     printed = subprocess.run(
         command, capture_output=True, encoding="utf-8", env={**os.environ, **PLAIN}, check=True
     ).stdout
@@ -41,7 +43,7 @@ def main() -> None:
     for page in sorted(Path(__file__).parent.glob("*.md")):
         old = page.read_text(encoding="utf-8")
         new = re.sub(
-            r"(<!-- help: (\w+) -->\s*```text\n).*?(^```$)",
+            r"(<!-- help: ([\w ]+) -->\s*```text\n).*?(^```$)",
             lambda found: found[1] + help_of(found[2]) + found[3],
             old,
             flags=re.M | re.S,

@@ -18,6 +18,7 @@ import sys
 import urllib.error
 import urllib.request
 from collections.abc import Callable
+from dataclasses import dataclass
 from http import HTTPStatus
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
@@ -53,7 +54,29 @@ PUBLISHED: dict[str, tuple[str, str]] = {
     ),
     "elmo-portuguese": ("contributed/pt/elmo_pt_options.json", "contributed/pt/elmo_pt_weights.hdf5"),
 }
-SHIPPED: dict[str, Path] = {}  # models inside the package: none yet
+
+
+@dataclass(frozen=True)
+class About:
+    """What its makers said of a published model. `parameters`: millions, without the softmax; None: not known."""
+
+    language: str
+    data: str
+    parameters: float | None
+    licence: str = "not stated"
+
+
+_BILLION = "1 Billion Word Benchmark"
+# Of the names of PUBLISHED; the figures are those of the makers' page (allennlp.org/elmo).
+ABOUT: dict[str, About] = {
+    "elmo-small": About("en", _BILLION, 13.6),
+    "elmo-medium": About("en", _BILLION, 28.0),
+    "elmo-original": About("en", _BILLION, 93.6),
+    "elmo-original-5.5b": About("en", "Wikipedia and news of WMT 2008-2012", 93.6),
+    "elmo-pubmed": About("en", "PubMed", 93.6),
+    "elmo-portuguese": About("pt", "Wikipedia", None),
+}
+MODELS = Path(__file__).parent / "models"  # those that ship inside the package, each a folder of Polyseme's own format
 
 CHUNK_BYTES = 1 << 20
 TIMEOUT_SECONDS = 30.0
@@ -78,11 +101,55 @@ def offline() -> bool:
     return any(answer not in ("", "0", "false", "no", "off") for answer in answers)
 
 
+def shipped() -> dict[str, Path]:
+    """The models inside the package: name -> folder."""
+    return {folder.name: folder for folder in sorted(MODELS.glob("*")) if (folder / "config.json").is_file()}
+
+
+@dataclass(frozen=True)
+class Download:
+    """A model below `home()`. `source`: what names it where a model is asked for; `whole`: nothing of it is missing."""
+
+    source: str
+    path: Path
+    bytes: int
+    whole: bool
+
+
+def downloads() -> list[Download]:
+    """What lies below `home()`: published models, files of addresses, hub models put there by hand.
+
+    What came from the hub lies in the hub's own cache, together with what other programs fetched.
+    """
+    found = []
+    for name, paths in PUBLISHED.items():
+        folder = home() / name
+        if (n_bytes := _bytes_below(folder)) is not None:
+            whole = all((folder / path.rpartition("/")[2]).is_file() for path in paths)
+            found.append(Download(name, folder, n_bytes, whole))
+    for folder in sorted((home() / "downloads").glob("*")):
+        for file in sorted(entry for entry in folder.glob("*") if entry.suffix not in (".lock", ".tag")):
+            whole = file.suffix != ".part"
+            found.append(Download(str(file), file, file.stat().st_size, whole))
+    for folder in sorted(entry for entry in (home() / "hub").glob("*/*") if entry.is_dir()):
+        source = f"{folder.parent.name}/{folder.name}"
+        found.append(Download(source, folder, _bytes_below(folder) or 0, True))
+    return found
+
+
+def _bytes_below(folder: Path) -> int | None:
+    """The size of all files; None where there is none."""
+    sizes = [
+        file.stat().st_size for file in folder.rglob("*") if file.is_file() and file.suffix not in (".lock", ".tag")
+    ]
+    return sum(sizes) if sizes else None
+
+
 def resolve(source: str | Path, *, sha256: str | None = None, progress: Progress | None = None) -> Path:
     """The local file or folder that `source` names, fetched if it must be.
 
-    `source`: a path; `https://...`, also with `#sha256=<hex>`; a name of `PUBLISHED`; `hf://org/name[@revision]` or
-    `org/name`. Raises `FetchError`, which says where to put the files by hand.
+    `source`: a path; `https://...`, also with `#sha256=<hex>`; a name of `shipped()` or `PUBLISHED`;
+    `hf://org/name[@revision]` or `org/name`. Raises `FetchError`, which says where to put the files by hand.
     """
     if isinstance(source, Path) or _exists(source):
         if not Path(source).exists():
@@ -91,16 +158,18 @@ def resolve(source: str | Path, *, sha256: str | None = None, progress: Progress
     if re.match(r"https?://", source):
         address, _, fragment = source.partition("#")
         return _file(address, _place(address), sha256 or fragment.removeprefix("sha256=") or None, progress)
-    if source in SHIPPED:
-        return SHIPPED[source]
+    if (folder := shipped().get(source)) is not None:
+        return folder
     if source in PUBLISHED:
         files = [_file(BUCKETS[0] + path, _place(BUCKETS[0] + path), None, progress) for path in PUBLISHED[source]]
         return files[0].parent
     if found := re.fullmatch(r"(?:hf://)?([\w.-]+/[\w.-]+?)(?:@([\w./-]+))?", source):
         return _hub(found[1], found[2])
+    inside = ", ".join(shipped())
     raise FetchError(
         f"{source!r} is no path on this machine, no https:// address and no hub id (org/name); published names are "
-        f"{', '.join(PUBLISHED)}; no model ships inside this version of the package yet"
+        f"{', '.join(PUBLISHED)}; "
+        + (f"with the package come {inside}" if inside else "no model ships inside this version of the package yet")
     )
 
 

@@ -21,6 +21,7 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,7 @@ from polyseme.nn.device import device_named
 from polyseme.nn.losses import Samples, draw_samples, full_softmax, sampled_softmax
 from polyseme.text.shards import Corpus
 from polyseme.text.streams import UNSCORED, Window
+from polyseme.text.vocab import Vocabulary
 from polyseme.training import checkpoint
 from polyseme.training.batches import Batches, LaneBatches, SentenceBatches
 from polyseme.training.checkpoint import Position
@@ -48,6 +50,7 @@ from polyseme.training.optimizer import Optimizer, clip, rate
 from polyseme.training.outcome import Outcome
 from polyseme.training.processes import Processes
 from polyseme.training.start import new_bilm, softmax_rows, versions
+from polyseme.training.typos import Typos
 from polyseme.training.validate import HeldOut, nearest_contexts, stream_of
 
 CORPUS = "corpus"  # what a folder may hold before its run begins: the text, prepared or half-prepared
@@ -73,7 +76,7 @@ def train(
     sizes: str | BiLMConfig,
     config: TrainConfig | None = None,
     *,
-    vocabulary: int | None = None,
+    vocabulary: Vocabulary | int | None = None,
     start: Model | None = None,
     resume: bool = False,
     device: str = "cpu",
@@ -84,8 +87,8 @@ def train(
 ) -> TrainReport:
     """Trains a biLM on `corpus.train` and writes the best network by `corpus.heldout` into `folder`.
 
-    `sizes`: a preset's name, or an architecture. `vocabulary`: softmax words; by default those that come twice, at most
-    100,000.
+    `sizes`: a preset's name, or an architecture. `vocabulary`: the words of the softmax by falling count, or how
+    many of the corpus's; by default those that come twice, at most 100,000.
     `start`: a model whose weights the run begins with. `resume`: go on from the newest checkpoint; on a fresh folder,
     simply start. `on_event` is told what log.jsonl holds. After an update `should_stop` may have the run save and end.
 
@@ -112,7 +115,7 @@ class Run:
         sizes: str | BiLMConfig,
         config: TrainConfig,
         *,
-        vocabulary: int | None = None,
+        vocabulary: Vocabulary | int | None = None,
         start: Model | None = None,
         device: str = "cpu",
         card: ModelCard | None = None,
@@ -124,6 +127,8 @@ class Run:
         self.device = device_named(device)
         if start is not None and start.vocabulary is not None:
             self.vocabulary = start.vocabulary
+        elif isinstance(vocabulary, Vocabulary):
+            self.vocabulary = vocabulary
         else:
             self.vocabulary = corpus.vocabulary(vocabulary or corpus.usual_size)
         if start is not None:
@@ -135,6 +140,7 @@ class Run:
         self.bilm.requires_grad_(True).train()
         self.softmax_rows = softmax_rows(corpus, self.vocabulary)
         self.rows = TypeRows(corpus.character_rows, corpus.characters.padding)
+        self.typos = Typos(config.typos, corpus.characters) if config.typos else None
         self.dtype = torch.bfloat16 if config.precision == "bfloat16" else torch.float32
         self.n_samples = samples_of(config, len(self.vocabulary), self.device.type == "cuda")
         self.optimizer = Optimizer(self.bilm, config, sparse_softmax=self.n_samples > 0)
@@ -207,8 +213,12 @@ class Run:
 
     def _losses(self, part: Window, index: int, samples: Samples | None) -> tuple[Tensor, np.ndarray[Any, Any]]:
         """The sum of a part's losses in both directions, and each direction's; carries the part's states on."""
+        mistyped = None
+        if self.typos is not None:
+            chance = np.random.default_rng([self.config.seed, self.position.update, self.processes.rank, index])
+            mistyped = partial(self.typos.make, chance=chance)
         forward, backward, states = read_window(
-            self.bilm, self.rows, part, self.states[index], self.dtype, self.config.dropout
+            self.bilm, self.rows, part, self.states[index], self.dtype, self.config.dropout, mistyped
         )
         if self.batches.carried:
             self.states[index] = states

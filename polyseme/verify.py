@@ -107,6 +107,17 @@ def compare(first: Model, second: Model) -> float:
     return difference(plain_layers(first, given), plain_layers(second, given))
 
 
+def smallest_cosine(first: Model, second: Model) -> float:
+    """Between two models' vectors of the built-in sentences, word by word and layer by layer; 1 where both are zero."""
+    given = _shorter(_shorter(SENTENCES, first), second)
+    smallest = 1.0
+    for a, b in zip(plain_layers(first, given), plain_layers(second, given), strict=True):
+        lengths = np.linalg.norm(a, axis=-1) * np.linalg.norm(b, axis=-1)
+        cosines = np.where(lengths > 0, (a * b).sum(axis=-1) / np.where(lengths > 0, lengths, 1), 1)
+        smallest = min(smallest, float(cosines.min(initial=1.0)))
+    return smallest
+
+
 # --- reference vectors
 
 

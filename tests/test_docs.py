@@ -105,6 +105,8 @@ def test_every_verb_and_option_that_a_page_names_exists(page: Path) -> None:
         return
     verbs = {verb: QUOTE_HELP["help_of"](verb) for verb in QUOTE_HELP["verbs"]()}
     for verb, *arguments in named:
+        if arguments and f"{verb} {arguments[0]}" in verbs:  # a verb of a group
+            verb, *arguments = f"{verb} {arguments[0]}", *arguments[1:]
         assert verb in verbs, f"{page.name} names the verb {verb!r}; the program has {sorted(verbs)}"
         for option in (word.partition("=")[0] for word in arguments if re.match(r"--?[A-Za-z]", word)):
             known = re.search(rf"(?<![\w-]){re.escape(option)}(?![\w-])", verbs[verb])

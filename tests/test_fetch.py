@@ -117,13 +117,34 @@ def test_a_local_path_is_used_as_it_is(site: Site, awkward_path: Path) -> None:
     assert site.asked == []
 
 
-def test_a_path_that_does_not_exist_is_refused(tmp_path: Path) -> None:
+def test_a_path_that_does_not_exist_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fetch, "MODELS", tmp_path / "no models")
     with pytest.raises(FetchError, match="does not exist"):
         resolve(tmp_path / "org" / "name")
     with pytest.raises(FetchError, match=r"no path on this machine.*elmo-original.*no model ships"):
         resolve("no-such-model")
     with pytest.raises(FetchError, match="no path on this machine"):
         resolve("x" * 5000)
+
+
+def test_a_name_that_ships_is_a_folder_of_the_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fetch, "MODELS", tmp_path / "models")
+    folder = tmp_path / "models" / "en-small"
+    folder.mkdir(parents=True)
+    with pytest.raises(FetchError, match="no model ships"):
+        resolve("en-small")  # no configuration: no model
+    (folder / "config.json").write_bytes(b"{}")
+    assert resolve("en-small") == folder
+    assert fetch.shipped() == {"en-small": folder}
+    with pytest.raises(FetchError, match=r"with the package come en-small$"):
+        resolve("zh-small")
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "en-small").mkdir()
+    assert resolve("en-small") == Path("en-small")  # what lies on this machine is used first
+
+
+def test_something_is_told_of_every_published_name() -> None:
+    assert fetch.ABOUT.keys() == fetch.PUBLISHED.keys()
 
 
 def test_a_file_put_by_hand_is_found_under_every_spelling_of_its_address() -> None:

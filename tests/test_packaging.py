@@ -86,7 +86,8 @@ def test_what_we_import_is_what_we_ask_for() -> None:
 
 
 def test_the_core_works_without_the_extras(tmp_path: Path) -> None:
-    extras = ["pyarrow", "datasets", "pandas", "zstandard", "spacy", "hypothesis", "pytest"]
+    extras = ["pyarrow", "datasets", "pandas", "zstandard", "spacy", "gensim", "scipy", "sklearn"]
+    extras += ["hypothesis", "pytest"]
     done = python(
         f"import sys; sys.modules.update(dict.fromkeys({extras!r}))\n"
         "import polyseme\n"
@@ -102,7 +103,7 @@ def test_constraints_pin_the_core_and_the_extras_in_use() -> None:
     lines = (REPOSITORY / "constraints.txt").read_text(encoding="utf-8").splitlines()
     pinned = {canonicalize_name(line.partition("==")[0]) for line in lines if "==" in line and not line.startswith("#")}
     extras = PROJECT["optional-dependencies"]
-    wanted = [*PROJECT["dependencies"], *extras["dev"], *extras["data"], *extras["text"]]
+    wanted = [*PROJECT["dependencies"], *extras["dev"], *extras["data"], *extras["text"], *extras["static"]]
     asked = {canonicalize_name(Requirement(text).name) for text in wanted}
     assert asked - pinned == set()
     assert "torch==2.13.0" in lines
@@ -132,7 +133,11 @@ def test_the_wheel_holds_the_package_its_types_and_its_licence_and_no_tests(tmp_
         (metadata_name,) = [name for name in names if name.endswith(".dist-info/METADATA")]
         about = wheel.read(metadata_name).decode("utf-8")
     sources = [path.relative_to(REPOSITORY).as_posix() for path in (REPOSITORY / "polyseme").rglob("*.py")]
-    assert set(sources) | {"polyseme/py.typed"} <= set(names)
+    insight = REPOSITORY / "polyseme" / "insight"
+    data = [path for path in insight.rglob("*") if path.suffix in (".txt", ".css", ".js")]
+    assert len(data) >= 4
+    sources += ["polyseme/py.typed", *(path.relative_to(REPOSITORY).as_posix() for path in data)]
+    assert set(sources) <= set(names)
     assert any(name.endswith("licenses/LICENSE") for name in names)
     assert {name.partition("/")[0] for name in names} == {"polyseme", metadata_name.partition("/")[0]}
     assert f"\nVersion: {polyseme.__version__}\n" in about

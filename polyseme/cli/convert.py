@@ -11,6 +11,7 @@ from polyseme.cli.output import Meter, emit, quoted, say, size, table, warn
 from polyseme.errors import ModelError, NotConvergedError, OptionError, OutputError
 
 if TYPE_CHECKING:
+    from polyseme.formats.compact import Weights
     from polyseme.formats.model import Model
 
 EXAMPLE = "\b\nExample:\n  polyseme convert downloads/elmo_small/ elmo-small"
@@ -20,20 +21,24 @@ def convert(
     source: opt.Source,
     destination: opt.Destination,
     to: opt.To = opt.Target.native,
+    weights: opt.Weights = opt.WeightsName.float32,
     overwrite: opt.Overwrite = False,
     json: opt.Json = False,
 ) -> None:
     """Save a model as a Polyseme folder, or in the layout of AllenNLP and bilm-tf.
 
     The new folder is opened again and its vectors compared with those of SRC before it appears under its name. A
-    Polyseme folder also keeps the settled state, and reference vectors for `polyseme verify`.
+    Polyseme folder also keeps the settled state, and reference vectors for `polyseme verify`. Weights of int8 are
+    rounded first, and the change is told.
     """
     if Path(destination).exists() and not overwrite:
         raise OutputError(f"{destination} exists already; choose another name or pass --overwrite")
     with Meter() as meter:
         meter.step("starting")
         from polyseme.fetch import resolve
+        from polyseme.formats.compact import rounded
         from polyseme.formats.folder import layout_of, open_model
+        from polyseme.verify import smallest_cosine
 
         path = resolve(source, progress=lambda done, total: meter.update(done, total or 0, "bytes"))
         _keep_apart(path, Path(destination))
@@ -42,12 +47,16 @@ def convert(
         model = open_model(path)
         _check_room(model, Path(destination))
         notes: list[str] = []
+        rounds, source_model = weights is opt.WeightsName.int8, model
+        model = rounded(model) if rounds else model
         if to is opt.Target.native:
             meter.step("reading sentence boundaries until the state settles")
-            model = _settle(model, notes)
+            # A state that drifts is stored by training only; the rounded model then gets its own.
+            model = _settle(model, notes, must_converge=source_model.settled is None)
         meter.step(f"writing {destination}, and comparing")
-        lost, difference = _write(model, Path(destination), to.value, overwrite)
-    _tell(str(path), layout, Path(destination), to.value, lost, difference, notes, json=json)
+        lost, difference = _write(model, Path(destination), to.value, "int8" if rounds else "float32", overwrite)
+        cosine = smallest_cosine(source_model, model) if rounds else None
+    _tell(str(path), layout, Path(destination), to.value, lost, difference, cosine, notes, json=json)
 
 
 def _keep_apart(source: Path, destination: Path) -> None:
@@ -69,21 +78,21 @@ def _check_room(model: Model, destination: Path) -> None:
         )
 
 
-def _settle(model: Model, notes: list[str]) -> Model:
+def _settle(model: Model, notes: list[str], *, must_converge: bool) -> Model:
     """The model with its settled state; without, and a note, where there is none."""
     from polyseme.settle import settled_states
 
     if model.bilm.config.layers != "lstm" or model.settled is not None:
         return model
     try:
-        states, residual = settled_states(model)
+        states, residual = settled_states(model, must_converge=must_converge)
     except NotConvergedError as error:
         notes.append(str(error))
         return model
     return replace(model, settled=states, settled_residual=residual)
 
 
-def _write(model: Model, destination: Path, to: str, overwrite: bool) -> tuple[list[str], float]:
+def _write(model: Model, destination: Path, to: str, weights: Weights, overwrite: bool) -> tuple[list[str], float]:
     """Writes and compares; raises `ModelError`, and leaves everything as it was, where the vectors differ."""
     from polyseme.formats.folder import open_model, write_model
     from polyseme.verify import LIMIT, compare, write_reference
@@ -100,7 +109,7 @@ def _write(model: Model, destination: Path, to: str, overwrite: bool) -> tuple[l
                 f"{destination} was not written; please report this with the output of `polyseme info`"
             )
 
-    return write_model(model, destination, to, overwrite=overwrite, finish=finish), found[0]
+    return write_model(model, destination, to, weights=weights, overwrite=overwrite, finish=finish), found[0]
 
 
 def _tell(
@@ -110,6 +119,7 @@ def _tell(
     to: str,
     lost: list[str],
     difference: float,
+    cosine: float | None,
     notes: list[str],
     *,
     json: bool,
@@ -128,6 +138,7 @@ def _tell(
                 "bytes": sum(file.stat().st_size for file in files),
                 "not_held": lost,
                 "max_difference": difference,
+                "smallest_cosine": cosine,
                 "warnings": notes,
                 "next": following,
             }
@@ -136,6 +147,8 @@ def _tell(
     wrote = "\n".join(f"{file}  ({size(file.stat().st_size)})" for file in files)
     rows = [("read", f"{source}  ({layout})")]
     rows.append(("compared", f"vectors of source and destination: max |difference| {difference:.2g}"))
+    if cosine is not None:
+        rows.append(("rounded", f"to int8: smallest cosine between a vector before and after {cosine:.6f}"))
     if lost:
         rows.append(("not held", "\n".join(lost)))
     say(table([*rows, ("wrote", wrote), ("next", following)]))

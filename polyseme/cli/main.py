@@ -7,7 +7,22 @@ from typing import Annotated
 import typer
 
 from polyseme._version import __version__
-from polyseme.cli import adapt, convert, embed, evaluate, generate, info, prepare, score, substitutes, train, verify
+from polyseme.cli import (
+    adapt,
+    convert,
+    embed,
+    evaluate,
+    generate,
+    info,
+    models,
+    prepare,
+    quickstart,
+    score,
+    static,
+    substitutes,
+    train,
+    verify,
+)
 from polyseme.cli.output import Verbs, readable_streams, say
 
 app = typer.Typer(
@@ -37,17 +52,20 @@ def polyseme(
     """Contextual word vectors: open any published ELMo; the same text always gives the same vector."""
 
 
+app.command(epilog=quickstart.EXAMPLE, short_help="See what contextual vectors are.")(quickstart.quickstart)
 app.command(epilog=embed.EXAMPLE)(embed.embed)
 app.command(epilog=prepare.EXAMPLE, short_help="Turn text into a corpus for training.")(prepare.prepare)
 app.command(epilog=train.EXAMPLE, short_help="Train a model on your text.")(train.train)
 app.command(epilog=adapt.EXAMPLE, short_help="Go on with a trained model on other text.")(adapt.adapt)
 app.command(epilog=convert.EXAMPLE, short_help="Save a model in Polyseme's or AllenNLP's layout.")(convert.convert)
 app.command(epilog=info.EXAMPLE, short_help="Show what a model is.")(info.info)
+app.command(epilog=models.EXAMPLE, short_help="List the models that are at hand.")(models.models)
 app.command(epilog=verify.EXAMPLE, short_help="Check that a model is sound.")(verify.verify)
 app.command(epilog=evaluate.EXAMPLE, short_help="Exact perplexity of a text.")(evaluate.evaluate)
 app.command(epilog=score.EXAMPLE, short_help="Log probabilities of sentences and words.")(score.score)
 app.command(epilog=generate.EXAMPLE, short_help="Write text, in either direction.")(generate.generate)
 app.command(epilog=substitutes.EXAMPLE, short_help="What else fits here?")(substitutes.substitutes)
+app.add_typer(static.app, short_help="Word vectors without context: fit, ask, evaluate.")
 
 
 def run() -> None:

@@ -13,6 +13,7 @@ Unit = StrEnum("Unit", ["sentence", "line", "document"])
 Pool = StrEnum("Pool", ["none", "mean", "max"])
 Dtype = StrEnum("Dtype", ["float16", "float32"])
 Precision = StrEnum("Precision", ["bfloat16", "float32"])
+WeightsName = StrEnum("WeightsName", ["float32", "int8"])
 State = StrEnum("State", ["settled", "zero", "carry"])
 EncodingErrors = StrEnum("EncodingErrors", ["strict", "replace", "skip"])
 Normalize = StrEnum("Normalize", ["none", "nfc", "nfkc"])
@@ -54,6 +55,9 @@ Json = Annotated[bool, _flag("--json", "Print one JSON object instead of lines f
 
 Source = Annotated[str, typer.Argument(metavar="SRC", help="A model: folder, file, archive, address or hub id.")]
 Destination = Annotated[str, typer.Argument(metavar="DST", help="The folder to write.")]
+Weights = Annotated[
+    WeightsName, typer.Option("--weights", help="int8: a quarter of the size; the vectors change a little.")
+]
 To = Annotated[Target, typer.Option("--to", help="Polyseme's folder, or options.json and weights.hdf5.")]
 
 # --- embed: what is read
@@ -248,3 +252,38 @@ CountsFile = Annotated[
     str | None,
     _value("--counts", "FILE", "How often words occur (word, tab, count a line), to divide their frequency out."),
 ]
+
+# --- quickstart
+
+TourLang = Annotated[
+    str | None,
+    _value("--lang", "LANG", "Of the bundled text, en or zh; with --text the language or tokenizer of that text."),
+]
+QuickModel = Annotated[
+    str | None,
+    typer.Option(
+        "--model",
+        "-m",
+        metavar="MODEL",
+        help="A model's folder, file, archive, address or hub id; by default the one that ships for the language.",
+    ),
+]
+OwnText = Annotated[
+    list[str] | None,
+    _value("--text", "TEXT", "Your own text instead: a file, directory, pattern, or -; may be given again."),
+]
+WordsToShow = Annotated[
+    list[str] | None,
+    _value("--word", "WORD", "Show this word; may be given again. With --text, by default those that vary most."),
+]
+PageOut = Annotated[
+    str | None,
+    typer.Option(
+        "--out", "-o", metavar="HTML", help="The page to write; with --text by default contexts.html, else none."
+    ),
+]
+OneLayer = Annotated[str, _value("--layer", "LAYER", "Whose vectors: top, average, or a number (0: without context).")]
+MostContexts = Annotated[
+    int, _value("--contexts", "N", "Of a word at most; of more a random sample is drawn.", min=2, max=2000)
+]
+SampleSeed = Annotated[int, _value("--seed", "N", "Of the random samples; the same seed draws the same.", min=0)]

@@ -32,7 +32,7 @@ SECONDS_BETWEEN_LINES = 10.0
 
 
 class Verbs(TyperGroup):
-    """The group of all verbs: turns what they raise into one sentence on stderr and an exit code, in one place."""
+    """A group of verbs: turns what they raise into one sentence on stderr and an exit code, in one place."""
 
     def invoke(self, ctx: typer.Context) -> Any:  # type: ignore[override]  # typer's own, older or newer, context class
         """Runs the verb. Errors that are not ours keep their traceback: they are bugs."""
@@ -41,7 +41,7 @@ class Verbs(TyperGroup):
             sys.stdout.flush()  # so that a closed pipe shows here and not while Python shuts down
             return result
         except OptionError as error:
-            say_error(f"{error}\n`polyseme {ctx.invoked_subcommand or ''} --help` lists the options.")
+            say_error(f"{error}\n`{ctx.command_path} {ctx.invoked_subcommand or ''} --help` lists the options.")
             raise typer.Exit(USAGE) from error
         except PolysemeError as error:
             say_error(str(error))

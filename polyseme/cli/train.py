@@ -39,11 +39,13 @@ from polyseme.errors import OptionError, ResumeError
 if TYPE_CHECKING:
     from polyseme.bilm import BiLMConfig
     from polyseme.text.shards import Corpus
+    from polyseme.text.vocab import Vocabulary
     from polyseme.train import Event, TrainReport
     from polyseme.training.board import Board
     from polyseme.training.config import TrainConfig
     from polyseme.training.plan import Plan
     from polyseme.training.processes import Processes
+
 EXAMPLE = "\b\nExample:\n  polyseme train books/ -o my-elmo --preset small"
 
 
@@ -55,6 +57,7 @@ def train(
     plan: top.PlanOnly = False,
     recipe: top.RecipeName = top.Recipe.adamw,
     vocab_size: top.SoftmaxWords = None,
+    vocab: top.VocabularyFile = None,
     cells: top.CellSize = None,
     projection: top.ProjectionSize = None,
     layers: top.LayerCount = None,
@@ -74,6 +77,7 @@ def train(
     dropout_output: top.DropoutOutputs = None,
     dropout_words: top.DropoutWords = None,
     dropout_weights: top.DropoutWeights = None,
+    typos: top.Typos = None,
     precision: top.TrainPrecision = None,
     validate_every: top.ValidateEvery = None,
     checkpoint_every: top.CheckpointEvery = None,
@@ -127,9 +131,9 @@ def train(
             "epochs": epochs, "lanes": batch_size, "steps": steps, "accumulate": accumulate,
             "loss": loss and loss.value, "samples": samples, "optimizer": optimizer and optimizer.value,
             "learning_rate": learning_rate, "warm_up": warm_up, "schedule": schedule and schedule.value,
-            "weight_decay": weight_decay, "clip_norm": clip, "precision": precision, "validate_every": validate_every,
-            "checkpoint_every": checkpoint_every, "keep": keep, "patience": patience, "log_every": log_every,
-            "seed": seed,
+            "weight_decay": weight_decay, "clip_norm": clip, "typos": typos, "precision": precision,
+            "validate_every": validate_every, "checkpoint_every": checkpoint_every, "keep": keep, "patience": patience,
+            "log_every": log_every, "seed": seed,
         },
     )  # fmt: skip
     if hours is not None and (preset is not None or epochs is not None or not hours > 0):
@@ -146,7 +150,8 @@ def train(
             corpus = corpus_of(
                 text, folder, PrepareOptions(**prepare_values), heldout_text or [], processes, meter, resume=resume
             )
-            chosen = _Sizes(corpus, preset and preset.value, vocab_size, cells, projection, layers, config)
+            words = _vocabulary(corpus, vocab_size, vocab)
+            chosen = _Sizes(corpus, preset and preset.value, words, cells, projection, layers, config)
             known = None if plan or not resume else _known(folder, chosen, hours, device, processes)
             if known is None:
                 meter.step("timing a short trial")
@@ -202,6 +207,16 @@ def _config(recipe: str, dropout: dict[str, Any], values: dict[str, Any]) -> Tra
     return replace(start, dropout=replace(start.dropout, **given), **chosen)
 
 
+def _vocabulary(corpus: Corpus, size: int | None, file: str | None) -> Vocabulary:
+    """The words to predict: those of a file, or the corpus's most frequent ones."""
+    from polyseme.text.vocab import Vocabulary
+
+    if file is None:
+        return corpus.vocabulary(size or corpus.usual_size)
+    words = Vocabulary.load(file)
+    return words if size is None else words.trim(size)
+
+
 class _Sizes:
     """The architecture of any preset for this corpus, with the sizes given on the command line."""
 
@@ -209,14 +224,14 @@ class _Sizes:
         self,
         corpus: Corpus,
         preset: str | None,
-        vocab_size: int | None,
+        vocabulary: Vocabulary,
         cells: int | None,
         projection: int | None,
         layers: int | None,
         config: TrainConfig,
     ) -> None:
         self.corpus, self.preset, self.config = corpus, preset or "small", config
-        self.vocabulary = len(corpus.vocabulary(vocab_size or corpus.usual_size))
+        self.vocabulary = vocabulary
         self.cells, self.projection, self.layers = cells, projection, layers
 
     def of(self, preset: str) -> BiLMConfig:
@@ -231,7 +246,7 @@ class _Sizes:
             projection_size=self.projection or found.projection_size,
             n_layers=self.layers or found.n_layers,
         )
-        return fitted(found, self.vocabulary, self.corpus.characters, self.config.dropout.inputs)
+        return fitted(found, len(self.vocabulary), self.corpus.characters, self.config.dropout.inputs)
 
 
 def _known(

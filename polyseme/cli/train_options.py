@@ -49,6 +49,10 @@ PresetName = Annotated[Preset | None, typer.Option("--preset", help="The sizes o
 SoftmaxWords = Annotated[
     int | None, _value("--vocab-size", "V", "Words to predict. By default all that come twice, at most 100,000.", min=4)
 ]
+VocabularyFile = Annotated[
+    str | None,
+    _value("--vocab", "FILE", "The words to predict, one a line by falling count, as vocab.txt of another model."),
+]
 CellSize = Annotated[int | None, _value("--cells", "H", "Cells of an LSTM layer, instead of the preset's.", min=1)]
 ProjectionSize = Annotated[
     int | None, _value("--projection", "P", "Width of a direction's vectors, instead of the preset's.", min=2)
@@ -82,6 +86,10 @@ DropoutInputs = Annotated[float | None, _value("--dropout", "X", "Share of each 
 DropoutOutputs = Annotated[float | None, _value("--dropout-output", "X", "The same of what the softmax reads.")]
 DropoutWords = Annotated[float | None, _value("--dropout-words", "X", "Share of whole word vectors set to zero.")]
 DropoutWeights = Annotated[float | None, _value("--dropout-weights", "X", "The same of the recurrent weights.")]
+Typos = Annotated[
+    float | None,
+    _value("--typos", "X", "Share of the words that are read with typing mistakes, so that the model learns to."),
+]
 TrainPrecision = Annotated[
     str | None,
     _value("--precision", "NAME", "Of the products' factors: float32, or bfloat16 (faster where supported)."),

@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 from polyseme.errors import OptionError, OutputError, UnknownFormatError
 from polyseme.formats import allennlp, many_langs, native, tensorflow, transformer_elmo
+from polyseme.formats.compact import WEIGHTS, Weights
 from polyseme.formats.model import Model
 
 
@@ -77,18 +78,24 @@ def write_model(
     destination: str | Path,
     to: str = "native",
     *,
+    weights: Weights = "float32",
     overwrite: bool = False,
     finish: Callable[[Path], None] | None = None,
 ) -> list[str]:
     """Writes `model` as a folder in the layout `to`; returns what that layout cannot hold.
 
-    The folder appears whole or not at all. `finish` is called with the complete folder before it appears: it may add
-    files, or look at it and raise. Raises `OutputError` where `destination` exists (unless `overwrite`, which replaces
-    nothing but a model), `UnsupportedModelError` where the layout cannot express the network.
+    `weights`: "int8" for a native folder of a quarter of the size (`formats/compact.py`). The folder appears whole or
+    not at all. `finish` is called with the complete folder before it appears: it may add files, or look at it and
+    raise. Raises `OutputError` where `destination` exists (unless `overwrite`, which replaces nothing but a model),
+    `UnsupportedModelError` where the layout cannot express the network.
     """
     destination = Path(destination)
     if to not in WRITERS:
         raise OptionError(f"--to must be one of {', '.join(WRITERS)}, was: {to!r}")
+    if weights not in WEIGHTS:
+        raise OptionError(f"--weights must be one of {', '.join(WEIGHTS)}, was: {weights!r}")
+    if weights != "float32" and to != "native":
+        raise OptionError(f"only a Polyseme folder holds weights of {weights}; leave --to or --weights out")
     if destination.exists() and not overwrite:
         raise OutputError(f"{destination} exists already; choose another name or pass --overwrite")
     _refuse_foreign(destination)
@@ -98,7 +105,7 @@ def write_model(
     except OSError as error:
         raise OutputError(f"cannot write beside {destination}: {error.strerror}; choose another place") from error
     try:
-        lost = WRITERS[to](model, working)
+        lost = WRITERS[to](model, working) if weights == "float32" else native.write(model, working, weights)
         if finish is not None:
             finish(working)
         _replace(working, destination)

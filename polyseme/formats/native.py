@@ -23,6 +23,7 @@ from torch import Tensor
 
 from polyseme.bilm import BiLMConfig
 from polyseme.errors import DamagedModelError, OptionError, UnsupportedModelError
+from polyseme.formats.compact import Weights, pack, unpack
 from polyseme.formats.model import REFETCH, Model, ModelCard, assemble, damage_named
 from polyseme.nn.char_cnn import CharCNNConfig
 from polyseme.nn.lstm import LSTMState
@@ -63,7 +64,7 @@ def read(path: Path) -> Model:
         except OptionError as error:
             raise DamagedModelError(f"{file}: {error}; {REFETCH}") from error
         words = _words(path / "words.json") if config.reads_words else None
-    tensors = _tensors(path / "model.safetensors")
+    tensors = unpack(_tensors(path / "model.safetensors"), path / "model.safetensors")
     settled = _settled(tensors, config, path)
     vocabulary = Vocabulary.load(path / "vocab.txt") if (path / "vocab.txt").is_file() else None
     bilm = assemble(config, tensors, path / "model.safetensors")
@@ -71,10 +72,11 @@ def read(path: Path) -> Model:
     return Model(bilm, characters, words, vocabulary, text, card, settled, sections.get("settled_residual"))
 
 
-def write(model: Model, folder: Path) -> list[str]:
+def write(model: Model, folder: Path, weights: Weights = "float32") -> list[str]:
     """Writes the model into an existing `folder`; returns what the format cannot hold: nothing.
 
-    Raises `UnsupportedModelError` for a softmax without its words, which could not be opened again.
+    `weights`: "int8" rounds them (`formats/compact.py`). Raises `UnsupportedModelError` for a softmax without its
+    words, which could not be opened again.
     """
     wanted, listed = model.bilm.config.softmax_size, len(model.vocabulary) if model.vocabulary is not None else 0
     if wanted and listed != wanted:
@@ -86,6 +88,8 @@ def write(model: Model, folder: Path) -> list[str]:
     if model.settled is not None:
         values = [tensor for state in model.settled for tensor in state]
         tensors |= dict(zip(SETTLED, (value.detach().cpu().contiguous() for value in values), strict=True))
+    if weights == "int8":
+        tensors = pack(tensors)
     sections: dict[str, Any] = {"format": FORMAT, "version": VERSION}
     sections |= {"architecture": dataclasses.asdict(model.bilm.config), "text": dataclasses.asdict(model.text)}
     sections |= {"card": dataclasses.asdict(model.card), "settled_residual": model.settled_residual}

@@ -50,7 +50,8 @@ class TrainConfig:
     against `samples` words, or "auto": full up to `FULL_UP_TO` words (ten times that on a GPU).
     `schedule`: after `warm_up` updates the rate stays ("constant"), falls along half a cosine to nothing at the last
     epoch's end ("cosine"), or with the square root of the update ("inverse_sqrt"). `gradient_scale` multiplies the
-    gradient of the mean loss before `clip_norm` bounds it (bilm-tf trains on 20 times its mean).
+    gradient of the mean loss before `clip_norm` bounds it (bilm-tf trains on 20 times its mean). `typos`: share of the
+    words that are read with typing mistakes (`training/typos.py`).
     `validate_every`, `checkpoint_every`: in updates; 0 is once an epoch. `patience`: validations without a better
     perplexity that end the run, 0 for never. `keep`: checkpoints that stay. `validation_words`: of the held-out part,
     read at each validation. `rollbacks`: how often a run may go back to its last good state at half the rate.
@@ -72,6 +73,7 @@ class TrainConfig:
     loss: Literal["auto", "full", "sampled"] = "auto"
     samples: int = 8192
     dropout: Dropout = field(default_factory=lambda: Dropout(inputs=0.1, outputs=0.1))
+    typos: float = 0.0
     precision: Literal["float32", "bfloat16"] = "float32"
     seed: int = 1
     log_every: int = 100
@@ -106,6 +108,8 @@ class TrainConfig:
         for name, share in asdict(self.dropout).items():
             if not 0 <= share < 1:
                 raise OptionError(f"dropout is a share from 0 to below 1, was: {share} of {name}")
+        if not 0 <= self.typos <= 1:
+            raise OptionError(f"typos is a share from 0 to 1, was: {self.typos}")
         for name, known in (
             ("optimizer", ("adamw", "adagrad")),
             ("schedule", ("constant", "cosine", "inverse_sqrt")),

@@ -9,6 +9,7 @@ Legend: `T` steps, `B` lanes, `L` layers, `P` projection width, `H` cells, `n` d
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import cast
 
@@ -23,9 +24,12 @@ from polyseme.errors import UnsupportedModelError
 from polyseme.nn.char_training import convolve
 from polyseme.nn.lstm import LSTMLayer, LSTMStack, LSTMState
 from polyseme.nn.lstm_training import run_layers
+from polyseme.text.chars import IntArray
 from polyseme.text.streams import Window
 
 States = tuple[LSTMState, LSTMState]
+Places = npt.NDArray[np.int64]
+Mistyped = Callable[[IntArray, Places], tuple[IntArray, Places]]  # rows, and which of them is read where
 LENGTH_GROUPS = 4
 
 
@@ -53,17 +57,18 @@ class TypeRows:
     def __init__(self, rows: npt.NDArray[np.integer], padding: int) -> None:
         self.rows, self.padding = rows, padding
 
-    def encode(
-        self, encoder: TokenEncoder, types: npt.NDArray[np.int64], device: torch.device, dtype: torch.dtype
-    ) -> Tensor:
-        """x of each type. Raises `UnsupportedModelError` for a table of words. *Shape:* (n,) -> (n, P)."""
+    def of(self, types: npt.NDArray[np.int64]) -> IntArray:
+        """*Shape:* (n,) -> (n, characters)."""
+        return np.asarray(self.rows[types], dtype=np.int32)
+
+    def encode(self, encoder: TokenEncoder, rows: IntArray, device: torch.device, dtype: torch.dtype) -> Tensor:
+        """x of each row. Raises `UnsupportedModelError` for a table of words. *Shape:* (n, characters) -> (n, P)."""
         cnn = encoder.char_cnn
         if cnn is None or encoder.words is not None:
             raise UnsupportedModelError(
                 "this model looks words up in a table; only one that reads characters alone can be trained: start from "
                 "another model, or from a preset"
             )
-        rows = np.asarray(self.rows[types], dtype=np.int32)
         lengths = rows.shape[1] - (rows != self.padding)[:, ::-1].argmax(axis=1)
         order = np.argsort(lengths, kind="stable")
         widest = max(width for width, _ in cnn.config.filters)
@@ -91,20 +96,25 @@ def read_window(
     states: States | None,
     dtype: torch.dtype = torch.float32,
     dropout: Dropout = NO_DROPOUT,
+    mistyped: Mistyped | None = None,
 ) -> tuple[Tensor, Tensor, States | None]:
     """What each direction knows after each step, and the states to carry on, cut off from their history.
 
-    A Transformer has no states; each of its lanes holds one sentence, padded at its end.
+    A Transformer has no states; each of its lanes holds one sentence, padded at its end. `mistyped` may read some
+    words wrong.
 
     *Shape:* states as in `LSTMState` -> (T, B, P) forward, (T, B, P) backward, the same states.
     """
     device = next(bilm.parameters()).device
     both = np.stack([window.forward, window.backward])  # Shape: (2, T, B)
     types, inverse = np.unique(both, return_inverse=True)
-    vectors = rows.encode(bilm.encoder, types, device, dtype)
+    read, inverse = rows.of(types), inverse.reshape(both.shape)
+    if mistyped is not None:
+        read, inverse = mistyped(read, inverse)
+    vectors = rows.encode(bilm.encoder, read, device, dtype)
     if dropout.words and bilm.training:
         vectors = vectors * F.dropout(vectors.new_ones(len(vectors), 1), dropout.words)
-    places = torch.from_numpy(inverse.reshape(both.shape)).to(device)
+    places = torch.from_numpy(inverse).to(device)
     x = F.embedding(places, vectors)  # Shape: (2, T, B, P)
     stacks = (bilm.forward_layers, bilm.backward_layers)
     if isinstance(stacks[0], LSTMStack) and isinstance(stacks[1], LSTMStack):

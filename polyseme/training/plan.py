@@ -14,7 +14,9 @@ import numpy as np
 import torch
 
 from polyseme.bilm import BiLM, BiLMConfig
+from polyseme.text.chars import UNKNOWN_WORD
 from polyseme.text.shards import Corpus
+from polyseme.text.vocab import Vocabulary
 from polyseme.train import Run
 from polyseme.training.config import TrainConfig
 from polyseme.training.processes import Processes
@@ -67,7 +69,7 @@ def plan(
     preset: str,
     sizes: BiLMConfig,
     config: TrainConfig,
-    vocabulary: int,
+    vocabulary: Vocabulary,
     device: str = "cpu",
     processes: Processes | None = None,
 ) -> Plan:
@@ -85,7 +87,7 @@ def plan(
         parameters=parameters,
         softmax_parameters=of_softmax,
         vocabulary=len(run.vocabulary),
-        unknown_share=corpus.unknown_share(len(run.vocabulary)),
+        unknown_share=_unknown_share(run),
         memory=_memory(run.architecture, config, parameters),
         words=corpus.train.n_words,
         targets=targets,
@@ -103,7 +105,7 @@ def plan_hours(
     hours: float,
     sizes: dict[str, BiLMConfig],
     config: TrainConfig,
-    vocabulary: int,
+    vocabulary: Vocabulary,
     device: str = "cpu",
     processes: Processes | None = None,
 ) -> Plan:
@@ -150,6 +152,13 @@ def _speed(run: Run) -> float:
         run.position.update_of_epoch %= size
         run.update()
     return max(1.0, run.position.targets - before) / (time.monotonic() - began)
+
+
+def _unknown_share(run: Run) -> float:
+    """Of the training words; those that are spelled <UNK> are outside, too."""
+    known = int(run.corpus.counts[run.softmax_rows != run.vocabulary.id(UNKNOWN_WORD)].sum())
+    n_words = run.corpus.train.n_words
+    return (n_words - known) / n_words if n_words else 0.0
 
 
 def _long_sentences(corpus: Corpus, architecture: BiLMConfig) -> int:

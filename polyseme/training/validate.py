@@ -82,7 +82,7 @@ def encode_all(bilm: BiLM, rows: TypeRows, types: IntArray) -> Tensor:
     """x of many types, a few thousand at a time. *Shape:* (n,) -> (n, P)."""
     device = next(bilm.parameters()).device
     found = [
-        rows.encode(bilm.encoder, types[at : at + ENCODED_AT_ONCE], device, torch.float32)
+        rows.encode(bilm.encoder, rows.of(types[at : at + ENCODED_AT_ONCE]), device, torch.float32)
         for at in range(0, len(types), ENCODED_AT_ONCE)
     ]
     return torch.cat(found)

@@ -20,17 +20,20 @@ from polyseme.errors import InputError, OptionError
 
 MODEL = str(Path(__file__).parents[1] / "data" / "allennlp-char" / "highway2")
 VERBS = [
+    "quickstart",
     "embed",
     "prepare",
     "train",
     "adapt",
     "convert",
     "info",
+    "models",
     "verify",
     "evaluate",
     "score",
     "generate",
     "substitutes",
+    "static",
 ]
 runner = CliRunner()
 

@@ -54,6 +54,20 @@ def test_every_layout_converts_and_its_copy_is_sound(name: str, tmp_path: Path) 
     assert open_model(folder).hash() == open_model(DATA / name).hash()
 
 
+def test_weights_of_eight_bits_are_a_model_of_their_own_with_what_that_cost(awkward_path: Path) -> None:
+    trained = Path(__file__).parents[1] / "data" / "tensorflow" / "highway"
+    report = run("convert", trained, awkward_path / "int8", "--weights", "int8")
+    assert report["max_difference"] <= 1e-5
+    assert 0.9 < report["smallest_cosine"] <= 1
+    assert run("verify", awkward_path / "int8")["passed"]
+    done = runner.invoke(
+        app, ["convert", str(trained), str(awkward_path / "x"), "--weights", "int8", "--to", "allennlp"]
+    )
+    assert done.exit_code == 2
+    assert "only a Polyseme folder holds weights of int8" in done.stderr
+    assert [entry.name for entry in awkward_path.iterdir()] == ["int8"]
+
+
 @pytest.mark.parametrize("name", LSTMS)
 def test_converting_to_allennlp_says_what_is_lost_and_back_again_nothing_is(name: str, tmp_path: Path) -> None:
     run("convert", DATA / name, tmp_path / "native")
@@ -97,7 +111,7 @@ def test_the_settled_state_is_stored(native: Path) -> None:
 def test_a_model_that_does_not_settle_is_converted_without_a_state(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fail(*_: object) -> None:
+    def fail(*_: object, **__: object) -> None:
         raise NotConvergedError("still moves")
 
     monkeypatch.setattr("polyseme.settle.settled_states", fail)

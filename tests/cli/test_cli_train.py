@@ -172,6 +172,32 @@ def test_sizes_and_settings_reach_the_network(text: Path, tmp_path: Path) -> Non
 # --- the plan
 
 
+def test_a_vocabulary_of_another_model_is_predicted_word_by_word(tokenized: tuple[Path, Path], tmp_path: Path) -> None:
+    train_text, held_out = tokenized
+    words = ["<S>", "</S>", "<UNK>", "the", ",", "Alice", "and", "quidditch", "to"]
+    (tmp_path / "words.txt").write_text("\n".join(words) + "\n", encoding="utf-8")
+    trained(
+        train_text, "-o", tmp_path / "m", *SMALL, "--tokenized", "--heldout-text", held_out, "--vocab",
+        tmp_path / "words.txt",
+    )  # fmt: skip
+    model = open_model(tmp_path / "m")
+    assert model.vocabulary is not None
+    assert list(model.vocabulary.words) == words
+    assert model.bilm.config.softmax_size == len(words)
+    plan = trained(tmp_path / "m" / "corpus", "-o", tmp_path / "n", *SMALL, "--vocab", tmp_path / "words.txt", "--plan")
+    running = [word for words in alice.sentences()[:30] for word in words]
+    assert plan["unknown_share"] == pytest.approx(sum(word not in words for word in running) / len(running))
+    assert plan["vocabulary"] == len(words)
+    short = trained(
+        tmp_path / "m" / "corpus", "-o", tmp_path / "n", *SMALL, "--vocab", tmp_path / "words.txt", "--vocab-size", "5",
+        "--plan",
+    )  # fmt: skip
+    assert short["vocabulary"] == 5
+    done = run(train_text, "-o", tmp_path / "o", *SMALL, "--vocab", tmp_path / "nowhere.txt")
+    assert done.exit_code == 1
+    assert "nowhere.txt: the vocabulary cannot be read" in done.stderr
+
+
 def test_a_plan_writes_nothing_but_the_text_which_training_then_takes(text: Path, tmp_path: Path) -> None:
     out = tmp_path / "m"
     done = run(text, "-o", out, *SMALL, "--heldout", "0.2", "--plan")

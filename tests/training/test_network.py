@@ -180,7 +180,7 @@ def test_types_in_groups_of_like_length_are_encoded_as_whole_rows(
     model, of = bilm(dtype=dtype, cnn=CNNS[name]), corpus([WORDS])
     whole = vectors(model, of)
     for types in (np.arange(len(of)), np.arange(len(of))[::-1], np.array([12, 0, 5]), np.array([7])):
-        found = rows(of).encode(model.encoder, types.copy(), torch.device("cpu"), dtype)
+        found = rows(of).encode(model.encoder, rows(of).of(types), torch.device("cpu"), dtype)
         torch.testing.assert_close(found, whole[torch.from_numpy(types.copy())], atol=tolerance, rtol=tolerance)
 
 
@@ -200,7 +200,8 @@ def test_an_unknown_character_that_shares_the_number_of_padding_is_no_end() -> N
     characters = Characters(max_characters=ROOM, alphabet=(*"abcdefgh",), **marks)
     of = Corpus.from_sentences([["a?????bc", "a", "b", "c"]], characters=characters)
     model = bilm(cnn={"n_rows": 262})
-    found = TypeRows(of.character_rows, 8).encode(model.encoder, np.arange(7), torch.device("cpu"), torch.float64)
+    types, cpu = TypeRows(of.character_rows, 8), torch.device("cpu")
+    found = types.encode(model.encoder, types.of(np.arange(7)), cpu, torch.float64)
     torch.testing.assert_close(found, vectors(model, of), atol=1e-12, rtol=0)
 
 
@@ -208,14 +209,14 @@ def test_a_type_is_encoded_once_however_often_it_occurs(monkeypatch: pytest.Monk
     seen: list[list[int]] = []
     encode = TypeRows.encode
 
-    def watched(self: TypeRows, encoder: object, types: np.ndarray, *rest: object) -> Tensor:  # type: ignore[type-arg]
-        seen.append(types.tolist())
-        return encode(self, encoder, types, *rest)  # type: ignore[arg-type]
+    def watched(self: TypeRows, encoder: object, read: np.ndarray, *rest: object) -> Tensor:  # type: ignore[type-arg]
+        seen.append(read.tolist())
+        return encode(self, encoder, read, *rest)  # type: ignore[arg-type]
 
     monkeypatch.setattr(TypeRows, "encode", watched)
     of = corpus([["the", "bank", "the", "the", "bank"]] * 3)
     read_window(bilm(), rows(of), sentences(of.train.ids, pieces(of)), None, torch.float64)
-    assert seen == [[START, END, 3, 4]]
+    assert seen == [rows(of).of(np.array([START, END, 3, 4])).tolist()]
 
 
 def test_a_model_that_looks_words_up_cannot_be_trained() -> None:
@@ -224,7 +225,9 @@ def test_a_model_that_looks_words_up_cannot_be_trained() -> None:
     for changes in ({"encoder": "word", "char_cnn": None}, {"encoder": "char_cnn+word", "char_cnn": cnn}):
         model = random_model(1, **table, **changes).bilm
         with pytest.raises(UnsupportedModelError, match="characters alone"):
-            rows(corpus(TEXT)).encode(model.encoder, np.arange(3), torch.device("cpu"), torch.float32)
+            rows(corpus(TEXT)).encode(
+                model.encoder, rows(corpus(TEXT)).of(np.arange(3)), torch.device("cpu"), torch.float32
+            )
 
 
 # --- gradients

@@ -166,7 +166,7 @@ def test_a_trial_leaves_no_trace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     torch.manual_seed(5)
     expected = torch.rand(2)
     torch.manual_seed(5)
-    found = plan.plan(text, "tiny", alice.LSTM, config, text.usual_size)
+    found = plan.plan(text, "tiny", alice.LSTM, config, text.vocabulary(text.usual_size))
     assert torch.rand(2).equal(expected)
     train(text, tmp_path / "with", alice.LSTM, config)
     assert events(tmp_path / "with") == events(tmp_path / "without")
@@ -294,7 +294,7 @@ def test_sentences_beyond_a_transformers_context_are_read_in_pieces(tmp_path: Pa
     long = [word for sentence in alice.sentences()[:6] for word in sentence]
     assert len(long) > 150
     text = Corpus.from_sentences([long, *alice.sentences()[:12]], [long[:90], ["Alice"]], Characters(max_characters=16))
-    assert plan.plan(text, "t", alice.TRANSFORMER, SHORT, len(text)).long_sentences >= 2
+    assert plan.plan(text, "t", alice.TRANSFORMER, SHORT, text.vocabulary()).long_sentences >= 2
     report = train(text, tmp_path, alice.TRANSFORMER, SHORT)
     assert report.losses is not None
     assert report.losses.targets == 91 + 3 + 1  # three pieces of 38, 38 and 14 words, and "Alice"
