@@ -16,7 +16,7 @@ from polyseme.cli import static_options as sop
 from polyseme.cli import train_options as top
 from polyseme.cli.language_model import check_text, retry_with_this_command
 from polyseme.cli.output import Meter, again, counted, emit, quoted, say, size, table, warn
-from polyseme.cli.training import prepared
+from polyseme.cli.training import prepared, refuse_text_options
 from polyseme.errors import DecodeError, MissingExtraError, OptionError
 
 if TYPE_CHECKING:
@@ -108,13 +108,8 @@ def _check_before_work(
     format_for(out, format)
     refuse_existing(Path(out), overwrite)
     options = PrepareOptions(heldout=0, **text_values)
-    if any(prepared([each]) for each in text):
-        late = [name for name, value in text_values.items() if value != getattr(PrepareOptions(), name)]
-        if len(text) > 1:
-            raise OptionError("a prepared corpus must be given alone; prepare all texts as one")
-        if late:
-            name = "lang" if late[0] == "language" else late[0].replace("_", "-")
-            raise OptionError(f"{text[0]} is prepared already, so --{name} comes too late: leave it out")
+    refuse_text_options(text, text_values, [])
+    if prepared(text):
         return
     check_text(text, options.language, options.encoding)
 

@@ -31,8 +31,8 @@ from polyseme.cli.training import (
     board_of,
     corpus_of,
     device_of,
-    prepared,
     refuse_no_heldout,
+    refuse_text_options,
 )
 from polyseme.errors import OptionError, ResumeError
 
@@ -139,7 +139,7 @@ def train(
     if hours is not None and (preset is not None or epochs is not None or not hours > 0):
         raise OptionError("--hours chooses preset and epochs for a time above 0: leave --preset and --epochs out")
     refuse_no_heldout(text, heldout, heldout_text)
-    _refuse_text_options(text, prepare_values, heldout_text or [])
+    refuse_text_options(text, prepare_values, heldout_text or [])
     folder, report = Path(out), None
     with joined(device) as processes, Meter(quiet=not processes.first) as meter:
         device, resume_command = device_of(device, threads, processes), again_launched(processes, "--resume")
@@ -179,23 +179,6 @@ def train(
             _tell(report, folder, resume_command, json=json)
     if report is None or report.stopped:
         raise typer.Exit(STOPPED)
-
-
-def _refuse_text_options(text: list[str], values: dict[str, Any], heldout_text: list[str]) -> None:
-    """What was decided when a corpus was prepared is not decided again, silently or otherwise."""
-    from polyseme.text.prepare import PrepareOptions
-
-    corpora = [each for each in text if prepared([each])]
-    if not corpora:
-        return
-    if len(text) > 1:
-        raise OptionError(f"{corpora[0]} is a prepared corpus: give it alone, or prepare all texts as one")
-    usual = PrepareOptions()
-    given = [name for name, value in values.items() if name != "seed" and value != getattr(usual, name)]
-    given += ["heldout_text"] if heldout_text else []
-    if given:
-        name = "lang" if given[0] == "language" else given[0].replace("_", "-")
-        raise OptionError(f"{text[0]} is prepared already, so --{name} comes too late: leave it out, or prepare again")
 
 
 def _config(recipe: str, dropout: dict[str, Any], values: dict[str, Any]) -> TrainConfig:

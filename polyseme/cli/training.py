@@ -1,4 +1,4 @@
-"""What `train` and `adapt` share at the terminal: what a run reads, how it is told of, stopped, and gone on with."""
+"""What `train`, `adapt` and `static fit` share: what a run reads, how it is told of, stopped, and gone on with."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import signal
 from contextlib import suppress
 from pathlib import Path
 from types import FrameType, TracebackType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from polyseme.cli.output import Meter, again, warn
 from polyseme.errors import InputError, OptionError, ResumeError
@@ -32,6 +32,23 @@ def again_launched(processes: Processes, *more: str) -> str:
 def prepared(text: list[str]) -> bool:
     """Whether a prepared corpus was given instead of text."""
     return len(text) == 1 and (Path(text[0]) / "corpus.json").is_file()
+
+
+def refuse_text_options(text: list[str], values: dict[str, Any], heldout_text: list[str]) -> None:
+    """What was decided when a corpus was prepared is not decided again. Raises `OptionError`; text may have options."""
+    from polyseme.text.prepare import PrepareOptions
+
+    corpora = [each for each in text if prepared([each])]
+    if not corpora:
+        return
+    if len(text) > 1:
+        raise OptionError(f"{corpora[0]} is a prepared corpus: give it alone, or prepare all texts as one")
+    usual = PrepareOptions()
+    given = [name for name, value in values.items() if name != "seed" and value != getattr(usual, name)]
+    given += ["heldout_text"] if heldout_text else []
+    if given:
+        name = "lang" if given[0] == "language" else given[0].replace("_", "-")
+        raise OptionError(f"{text[0]} is prepared already, so --{name} comes too late: leave it out, or prepare again")
 
 
 def refuse_no_heldout(text: list[str], share: float, heldout_text: list[str] | None) -> None:
