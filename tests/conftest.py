@@ -7,17 +7,11 @@ from pathlib import Path
 
 import pytest
 from hypothesis import settings
-
-REPOSITORY = Path(__file__).resolve().parent.parent
+from shared_data import shared_folder
 
 # The same examples in every run: a failure is the change's, never the day's.
 settings.register_profile("same", derandomize=True)
 settings.load_profile("same")
-
-
-def shared_folder() -> Path:
-    """Data too large, or not ours, to keep in the repository: $POLYSEME_SHARED, or `shared` beside the checkout."""
-    return Path(os.environ.get("POLYSEME_SHARED") or REPOSITORY.parent / "shared")
 
 
 @pytest.fixture(scope="session")

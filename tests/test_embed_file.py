@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import pytest
-from conftest import shared_folder
+from shared_data import shared_folder
 from tiny import HIGHWAY2, difference, published_model, random_model
 
 import polyseme

@@ -10,9 +10,9 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 import torch
-from conftest import shared_folder
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from shared_data import shared_folder
 from tiny import HIGHWAY2, difference, plain, published_model, random_model
 
 import polyseme

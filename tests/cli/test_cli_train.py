@@ -376,9 +376,9 @@ def test_ctrl_c_twice_ends_at_once_and_says_how_to_go_on(text: Path, tmp_path: P
         while not (out / "log.jsonl").exists() or len(events(out)) < 2:
             assert time.monotonic() < deadline
             time.sleep(0.02)
-        # Not a third one: it could meet the interpreter on its way out.
+        # Not a third one, and no later: it could meet the interpreter on its way out.
         program.send_signal(signal.SIGINT)
-        time.sleep(0.05)
+        time.sleep(0.005)
         program.send_signal(signal.SIGINT)
         printed, said = program.communicate(timeout=60)
     assert program.returncode == 130

@@ -7,8 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from conftest import shared_folder
 from lm_oracle import tiny_language_model
+from shared_data import shared_folder
 
 from polyseme.errors import InputError, OptionError
 from polyseme.lm.text import TextFiles, place_of, prompt_sentences

@@ -9,9 +9,9 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from conftest import shared_folder
 from hypothesis import given
 from hypothesis import strategies as st
+from shared_data import shared_folder
 
 from polyseme.errors import InputError, OptionError
 from polyseme.text.streams import END, START, UNSCORED, Lanes, Stream, Window, sentence_batches

@@ -37,7 +37,10 @@ class Table(TypeRows):
     def __init__(self, size: int, n_types: int = N_TYPES) -> None:
         self.vectors = torch.randn(n_types, size, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
 
-    def encode(self, _: TokenEncoder, types: npt.NDArray[np.int64], *rest: object) -> Tensor:  # noqa: ARG002
+    def of(self, types: npt.NDArray[np.int64]) -> npt.NDArray[np.int32]:
+        return types.astype(np.int32)
+
+    def encode(self, _: TokenEncoder, types: npt.NDArray[np.int32], *rest: object) -> Tensor:  # noqa: ARG002
         return self.vectors[torch.from_numpy(types)]
 
 
