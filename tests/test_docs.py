@@ -66,7 +66,7 @@ def run_bash(block: Block, page: Path) -> None:
     script = "".join(line for line in block.text.splitlines(keepends=True) if not line.startswith("pip install"))
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
     done = subprocess.run(
-        [bash, "-euo", "pipefail", "-c", script], capture_output=True, env={**os.environ, "PATH": path}
+        [bash, "-euo", "pipefail", "-c", script.encode()], capture_output=True, env={**os.environ, "PATH": path}
     )
     assert done.returncode == 0, f"{page.name}:{block.line}\n{(done.stdout + done.stderr).decode('utf-8', 'replace')}"
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from polyseme.cli import options as opt
 from polyseme.cli.language_model import open_language_model
-from polyseme.cli.output import Meter, emit, quoted, say
+from polyseme.cli.output import Meter, as_typed, emit, quoted, say
 from polyseme.errors import OptionError
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ def generate(
         from polyseme.lm.generate import generate as write
         from polyseme.lm.text import prompt_sentences
 
-        *before, last = prompt_sentences(lm.model, prompt, tokenized=tokenized, language=lang)
+        *before, last = prompt_sentences(lm.model, as_typed(prompt), tokenized=tokenized, language=lang)
         meter.step("writing")
         written = write(
             lm,

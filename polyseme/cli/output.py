@@ -115,11 +115,15 @@ def warn(text: str) -> None:
     _echo(f"Warning: {text}", err=True)
 
 
+def as_typed(text: str) -> str:
+    """Text of the command line, which is UTF-8, also where the locale could not decode it."""
+    return text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+
+
 def emit(value: Mapping[str, Any]) -> None:
     """The one JSON object of --json, in ASCII; file names as UTF-8, also where the locale could not decode them."""
     text = json.dumps(value, ensure_ascii=False, allow_nan=False, default=str)
-    decoded = text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
-    typer.echo(json.dumps(json.loads(decoded), ensure_ascii=True))
+    typer.echo(json.dumps(json.loads(as_typed(text)), ensure_ascii=True))
 
 
 def quoted(words: Sequence[str]) -> str:

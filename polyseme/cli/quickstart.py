@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from polyseme.cli import options as opt
-from polyseme.cli.output import Meter, again, emit, quoted, say, table, warn
+from polyseme.cli.output import Meter, again, as_typed, emit, quoted, say, table, warn
 from polyseme.errors import DecodeError, OptionError, OutputError, UnsupportedModelError
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ def quickstart(
     path = Path(out or PAGE) if out or text else None
     if path is not None and path.exists() and not overwrite:
         raise OutputError(f"{path} exists already; choose another name, or pass --overwrite to replace it")
-    source, start = _chosen(model, lang), state and state.value
+    source, start, words = _chosen(model, lang), state and state.value, [as_typed(each) for each in word or []]
     from polyseme.cli.quickstart_page import PageOptions
 
     wanted = PageOptions(path, layer, contexts, seed, overwrite)
@@ -75,9 +75,9 @@ def quickstart(
             "encoding_errors": encoding_errors.value, "unwrap": unwrap,
         }  # fmt: skip
         files = FileOptions(**values)
-        _own_text(source, start, threads, text, files, word or [], wanted, json=json)
+        _own_text(source, start, threads, text, files, words, wanted, json=json)
     else:
-        _bundled(source, start, threads, lang, word or [], wanted, json=json)
+        _bundled(source, start, threads, lang, words, wanted, json=json)
 
 
 def doubts(opened: Opened, sample: str) -> list[str]:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from polyseme.cli import options as opt
 from polyseme.cli import static_options as sop
-from polyseme.cli.output import Meter, emit, quoted, say, table, warn
+from polyseme.cli.output import Meter, as_typed, emit, quoted, say, table, warn
 
 if TYPE_CHECKING:
     from polyseme.static.vectors import Neighbour, StaticVectors
@@ -26,6 +26,7 @@ def neighbours(
 
     A word outside the list is composed of its n-grams where the vectors are fastText's, and an error otherwise.
     """
+    words = [as_typed(word) for word in words]
     found = open_vectors(vectors, first)
     lists = {word: found.neighbours(word, top) for word in words}
     composed = [word for word in words if found.id(found.spelled([word])[0]) is None]
@@ -52,6 +53,7 @@ def analogy(
     json: opt.Json = False,
 ) -> None:
     """Complete an analogy: A is to B as C is to what? The three words themselves are never the answer."""
+    a, b, c = map(as_typed, (a, b, c))
     found = open_vectors(vectors, first)
     answers = found.analogy(a, b, c, top, method="multiply" if multiply else "add")
     following = quoted(["polyseme", "static", "neighbours", vectors, answers[0].word if answers else c])

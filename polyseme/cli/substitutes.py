@@ -7,7 +7,7 @@ from pathlib import Path
 
 from polyseme.cli import options as opt
 from polyseme.cli.language_model import open_language_model
-from polyseme.cli.output import Meter, emit, quoted, say, table
+from polyseme.cli.output import Meter, as_typed, emit, quoted, say, table
 from polyseme.errors import InputError
 
 EXAMPLE = '\b\nExample:\n  polyseme substitutes my-model "We sat on the [bank] of the river." --top 5'
@@ -38,7 +38,12 @@ def substitutes(
         from polyseme.lm.text import place_of
 
         words, place = place_of(
-            lm.model, sentence, word=word, occurrence=occurrence, tokenized=tokenized, language=lang
+            lm.model,
+            as_typed(sentence),
+            word=word and as_typed(word),
+            occurrence=occurrence,
+            tokenized=tokenized,
+            language=lang,
         )
         meter.step("ranking")
         found = library.substitutes(lm, words, place, top=top, counts=frequencies, state=state and state.value)

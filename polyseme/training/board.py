@@ -34,6 +34,10 @@ class Board:
                 self._writer.add_scalar(name, value, int(event["update"]))
             if event.get("event") != "train":
                 self._writer.flush()
+        except UnicodeEncodeError as error:
+            raise OutputError(
+                f"{self.folder}: this locale cannot spell the name for TensorBoard; set LC_ALL=C.UTF-8, or take another"
+            ) from error
         except OSError as error:
             raise OutputError(f"{self.folder}: cannot be written ({error.strerror or error}); make room") from error
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 from inspect import signature
@@ -27,6 +28,11 @@ MODEL = str(DATA / "tensorflow" / "highway")
 TRANSFORMER = str(DATA / "transformer" / "after_cnn")
 NO_SOFTMAX = str(DATA / "allennlp-char" / "highway2")
 runner = CliRunner()
+
+
+def printed(path: Path) -> str:
+    """A path as it is printed: UTF-8, also where the locale could not decode it."""
+    return os.fsencode(path).decode()
 
 
 def run(*arguments: object, input: str | None = None) -> str:
@@ -119,11 +125,11 @@ def test_a_model_without_a_softmax_leaves_the_fourth_view_out_and_says_why() -> 
 
 
 def test_chinese_words_and_a_page_of_the_bundled_text(awkward_path: Path) -> None:
-    page = awkward_path / "页.html"
+    page = awkward_path / os.fsdecode("页.html".encode())
     facts = found("quickstart", "--model", MODEL, "--lang", "zh", "--word", "打", "--word", "意思", "-o", page)
     assert [each["word"] for each in facts["senses"]["words"]] == ["打", "意思"]
     assert facts["senses"]["words"][0]["meanings"] == ["用手或工具击", "玩球或玩牌"]
-    assert facts["wrote"] == [str(page)]
+    assert facts["wrote"] == [printed(page)]
     html = page.read_text(encoding="utf-8")
     root = ElementTree.fromstring(html.removeprefix("<!DOCTYPE html>\n"))
     assert [each.findtext("h2/bdi") for each in root.iter("section")][:2] == ["打", "意思"]
@@ -265,7 +271,7 @@ def test_models_names_downloads_and_whether_they_are_whole() -> None:
     here = found("models")["downloaded"]
     assert [(each["source"], each["bytes"], each["complete"]) for each in here] == [
         ("elmo-small", 102, False),
-        (str(fetch.home() / "downloads" / "0123" / "model.zip"), 3, True),
+        (printed(fetch.home() / "downloads" / "0123" / "model.zip"), 3, True),
         ("org/name", 0, True),
     ]
     assert "not complete" in run("models")
@@ -280,10 +286,10 @@ def test_a_model_that_ships_is_listed_opened_by_its_name_and_taken_by_default(tm
     shutil.copytree(folder, tmp_path / "models" / "half")
     (tmp_path / "models" / "half" / "config.json").unlink()  # no model
     (shipped,) = found("models")["shipped"]
-    assert (shipped["name"], shipped["path"], shipped["licence"]) == ("en-small", str(folder), "not stated")
+    assert (shipped["name"], shipped["path"], shipped["licence"]) == ("en-small", printed(folder), "not stated")
     assert shipped["bytes"] == sum(file.stat().st_size for file in folder.iterdir())
     assert found("models")["next"] == "polyseme info en-small"
-    assert found("info", "en-small")["model"] == str(folder)
+    assert found("info", "en-small")["model"] == printed(folder)
     facts = found("quickstart", "--word", "bank")
     assert facts["model"] == "en-small"
     assert facts["next"][1].endswith("--model en-small")

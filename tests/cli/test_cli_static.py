@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import sys
 from pathlib import Path
@@ -134,7 +135,7 @@ def test_files_from_elsewhere_are_asked_and_what_they_held_is_said(tmp_path: Pat
     done = runner.invoke(app, ["static", "neighbours", str(path), "man", "--first", "3"])
     assert "queen" not in done.stdout
     done = runner.invoke(app, ["static", "neighbours", str(path), "man"])
-    assert f"Warning: {path}: 1 of 6 words came again" in done.stderr
+    assert f"Warning: {os.fsencode(path).decode()}: 1 of 6 words came again" in done.stderr
 
 
 def test_evaluation_prints_figures_with_their_coverage(tmp_path: Path) -> None:
@@ -242,3 +243,10 @@ def test_a_missing_extra_is_said_before_work_starts(
     code, said = failed("fit", kind, text, "-o", text.parent / "v")
     assert code == 1
     assert said == f'Error: `static fit {kind}` needs an optional dependency: pip install "polyseme[static]"\n'
+
+
+def test_words_that_the_locale_cannot_decode_are_utf8(tmp_path: Path) -> None:
+    path = tmp_path / "v.txt"
+    path.write_text("银行 1 0\n河岸 1 1\n", encoding="utf-8")
+    typed = "银行".encode().decode("ascii", "surrogateescape")  # what LC_ALL=C makes of an argument
+    assert static("neighbours", path, typed)["neighbours"]["银行"][0]["word"] == "河岸"

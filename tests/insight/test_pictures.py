@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -213,7 +214,7 @@ def test_a_context_is_spoken_as_people_write() -> None:
 
 
 def test_a_page_appears_whole_and_replaces_nothing_unasked(awkward_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    file = awkward_path / "页 a.html"
+    file = awkward_path / os.fsdecode("页 a.html".encode())
     assert write_page(file, "<html/>") == file
     with pytest.raises(OutputError, match="--overwrite"):
         write_page(file, "other")

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from polyseme.errors import MissingExtraError
+from polyseme.errors import MissingExtraError, OutputError
 from polyseme.training import board
 from polyseme.training.board import Board, scalars
 
@@ -23,12 +25,19 @@ def charts(folder: Path) -> dict[str, list[tuple[int, float]]]:
     return {name: [(point.step, point.value) for point in read.Scalars(name)] for name in read.Tags()["scalars"]}
 
 
-def test_tensorboard_reads_scalars_by_update(awkward_path: Path) -> None:
-    with Board(awkward_path) as listener:
+@pytest.fixture
+def plain_path() -> Iterator[Path]:
+    """A folder outside pytest's own: TensorBoard writes to no name that the locale cannot spell."""
+    with TemporaryDirectory() as folder:
+        yield Path(folder)
+
+
+def test_tensorboard_reads_scalars_by_update(plain_path: Path) -> None:
+    with Board(plain_path) as listener:
         listener(TRAIN)
         listener(VALIDATION)
         listener(VALIDATION | {"update": 240})
-    assert charts(awkward_path / "tensorboard") == {
+    assert charts(plain_path / "tensorboard") == {
         "perplexity, training/forward": [(100, 90.0)],
         "learning rate": [(100, pytest.approx(0.001))],
         "targets a second": [(100, 1234.5)],
@@ -38,10 +47,15 @@ def test_tensorboard_reads_scalars_by_update(awkward_path: Path) -> None:
     }
 
 
-def test_a_validation_can_be_seen_while_the_run_goes_on(tmp_path: Path) -> None:
-    with Board(tmp_path) as listener:
+def test_a_validation_can_be_seen_while_the_run_goes_on(plain_path: Path) -> None:
+    with Board(plain_path) as listener:
         listener(VALIDATION)
-        assert charts(tmp_path / "tensorboard")["perplexity, held out/mean"] == [(120, 98.5)]
+        assert charts(plain_path / "tensorboard")["perplexity, held out/mean"] == [(120, 98.5)]
+
+
+def test_a_name_that_is_no_utf8_is_one_sentence(tmp_path: Path) -> None:
+    with Board(tmp_path / "\udce4") as listener, pytest.raises(OutputError, match="this locale cannot spell the name"):
+        listener(VALIDATION)
 
 
 def test_nothing_is_made_before_the_first_event(tmp_path: Path) -> None:
