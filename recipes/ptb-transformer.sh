@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
 # Penn Treebank, a Transformer biLM: every sentence is read by itself. Usage: ptb-transformer.sh DATA OUT [more options]
+# 76 minutes of one core of an AMD EPYC (bfloat16 in hardware) where nothing else runs; 1.4 GB of memory.
 set -euo pipefail
 data=${1:?the folder of ptb.train.txt} out=${2:?a folder to write}
 shift 2
