@@ -21,6 +21,14 @@ IntArray = npt.NDArray[np.int32]
 SENTENCE_START, SENTENCE_END, UNKNOWN_WORD = "<S>", "</S>", "<UNK>"
 
 
+def row_lengths(rows: IntArray, padding: int) -> npt.NDArray[np.int64]:
+    """Ids of each row up to its last one that is not padding, both word marks included. *Shape:* (n, W) -> (n,).
+
+    Counted from the end: an alphabet may write an unknown character as it writes padding.
+    """
+    return np.asarray(rows.shape[1] - (rows != padding)[:, ::-1].argmax(axis=1))
+
+
 @dataclass(frozen=True)
 class Characters:
     """How words become rows of character ids. `alphabet` is empty for UTF-8 bytes.

@@ -24,7 +24,7 @@ from polyseme.errors import UnsupportedModelError
 from polyseme.nn.char_training import convolve
 from polyseme.nn.lstm import LSTMLayer, LSTMStack, LSTMState
 from polyseme.nn.lstm_training import run_layers
-from polyseme.text.chars import IntArray
+from polyseme.text.chars import IntArray, row_lengths
 from polyseme.text.streams import Window
 
 States = tuple[LSTMState, LSTMState]
@@ -69,7 +69,7 @@ class TypeRows:
                 "this model looks words up in a table; only one that reads characters alone can be trained: start from "
                 "another model, or from a preset"
             )
-        lengths = rows.shape[1] - (rows != self.padding)[:, ::-1].argmax(axis=1)
+        lengths = row_lengths(rows, self.padding)
         order = np.argsort(lengths, kind="stable")
         widest = max(width for width, _ in cnn.config.filters)
         # One window of padding alone stands for all of them: the maximum over positions is the same.

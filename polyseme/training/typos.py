@@ -12,7 +12,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from polyseme.text.chars import Characters, IntArray
+from polyseme.text.chars import Characters, IntArray, row_lengths
 
 REPLACED, SWAPPED, DROPPED, INSERTED = range(4)
 FURTHER = 0.1  # chance of another mistake, for each character after the first
@@ -66,7 +66,7 @@ class Typos:
 
     def _lengths(self, rows: IntArray) -> npt.NDArray[np.int64]:
         """Characters between the two word marks."""
-        return np.asarray(rows.shape[1] - (rows != self.padding)[:, ::-1].argmax(axis=1) - 2)
+        return row_lengths(rows, self.padding) - 2
 
     def _one_mistake(self, rows: IntArray, letters: IntArray, chance: np.random.Generator) -> IntArray:
         """*Shape:* (n, W) -> (n, W)."""
