@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any
 from polyseme.cli import options as opt
 from polyseme.cli import static_options as sop
 from polyseme.cli.language_model import check_text, retry_with_this_command
-from polyseme.cli.output import Meter, again, counted, emit, quoted, say, size, table, warn
+from polyseme.cli.output import Meter, again, counted, emit, say, size, table, warn
+from polyseme.cli.static_query import written
 from polyseme.errors import DecodeError, OptionError
 
 if TYPE_CHECKING:
@@ -157,10 +158,7 @@ def _tell(
 ) -> None:
     for warning in warnings:
         warn(warning)
-    path = Path(out)
-    n_bytes = sum(file.stat().st_size for file in (path.iterdir() if path.is_dir() else [path]))
-    shown = next((word for word in vectors.words if len(word) > 3 and word.isalpha()), vectors.words[0])
-    following = quoted(["polyseme", "static", "neighbours", out, shown])
+    n_bytes, following = written(vectors, out)
     if json:
         more = {"warnings": warnings, "seconds": round(seconds, 3), "next": following}
         emit({"wrote": [out], "bytes": n_bytes, **facts, **more})

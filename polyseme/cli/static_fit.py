@@ -15,7 +15,8 @@ from polyseme.cli import options as opt
 from polyseme.cli import static_options as sop
 from polyseme.cli import train_options as top
 from polyseme.cli.language_model import check_text, retry_with_this_command
-from polyseme.cli.output import Meter, again, counted, emit, quoted, say, size, table, warn
+from polyseme.cli.output import Meter, again, counted, emit, say, size, table, warn
+from polyseme.cli.static_query import written
 from polyseme.cli.training import prepared, refuse_text_options
 from polyseme.errors import DecodeError, MissingExtraError, OptionError
 
@@ -199,14 +200,12 @@ def _write(vectors: StaticVectors, bag: BagOfWords | None, out: str, format: str
 
 
 def _facts(corpus: Corpus, vectors: StaticVectors, lost: list[str], out: str, seconds: float) -> dict[str, Any]:
-    path = Path(out)
-    files = sorted(path.iterdir()) if path.is_dir() else [path]
+    n_bytes, following = written(vectors, out)
     report = corpus.report
     known = [corpus.counts[index] for index in range(3, len(corpus)) if corpus.words[index] in vectors]
-    shown = next((word for word in vectors.words if len(word) > 3 and word.isalpha()), vectors.words[0])
     return {
         "wrote": [out],
-        "bytes": sum(file.stat().st_size for file in files),
+        "bytes": n_bytes,
         "kind": vectors.about.kind,
         "words": len(vectors),
         "width": vectors.width,
@@ -218,7 +217,7 @@ def _facts(corpus: Corpus, vectors: StaticVectors, lost: list[str], out: str, se
         "recipe": vectors.about.recipe,
         "not_held": lost,
         "seconds": round(seconds, 3),
-        "next": quoted(["polyseme", "static", "neighbours", out, shown]),
+        "next": following,
     }
 
 

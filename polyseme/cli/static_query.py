@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from polyseme.cli import options as opt
@@ -76,6 +77,14 @@ def open_vectors(path: str, first: int | None = None) -> StaticVectors:
     for note in vectors.notes:
         warn(f"{path}: {note}")
     return vectors
+
+
+def written(vectors: StaticVectors, out: str) -> tuple[int, str]:
+    """(the bytes at `out`, a file or folder; a first question to ask it)."""
+    path = Path(out)
+    n_bytes = sum(file.stat().st_size for file in (path.iterdir() if path.is_dir() else [path]))
+    shown = next((word for word in vectors.words if len(word) > 3 and word.isalpha()), vectors.words[0])
+    return n_bytes, quoted(["polyseme", "static", "neighbours", out, shown])
 
 
 def _facts(near: list[Neighbour]) -> list[dict[str, Any]]:
