@@ -18,6 +18,7 @@ learning rate. Under torchrun every process computes its own lanes (`training/pr
 from __future__ import annotations
 
 import math
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
@@ -31,7 +32,7 @@ from torch import Tensor
 
 from polyseme.bilm import BiLMConfig
 from polyseme.engine import States
-from polyseme.errors import DamagedModelError, OutputError, TrainingError
+from polyseme.errors import DamagedModelError, OutputError, ResumeError, TrainingError
 from polyseme.formats.folder import open_model
 from polyseme.formats.model import Model, ModelCard
 from polyseme.lm.losses import LossSums
@@ -46,7 +47,7 @@ from polyseme.training.checkpoint import Position
 from polyseme.training.config import TrainConfig, fitted, samples_of, sized
 from polyseme.training.curve import write_curve
 from polyseme.training.network import TypeRows, read_window
-from polyseme.training.optimizer import Optimizer, clip, rate
+from polyseme.training.optimizer import Optimizer, clip, cooling, rate
 from polyseme.training.outcome import Outcome
 from polyseme.training.processes import Processes
 from polyseme.training.start import new_bilm, softmax_rows, versions
@@ -145,7 +146,7 @@ class Run:
         self.n_samples = samples_of(config, len(self.vocabulary), self.device.type == "cuda")
         self.optimizer = Optimizer(self.bilm, config, sparse_softmax=self.n_samples > 0)
         self.batches = self._batches()
-        self.n_updates = _n_updates(self.batches, config.epochs)
+        self.n_updates = min(_n_updates(self.batches, config.epochs), config.updates or sys.maxsize)
         self.heldout = HeldOut.of(corpus.heldout, self.softmax_rows, config.validation_words)
         self.on_event = on_event
         self.position = Position()
@@ -163,10 +164,10 @@ class Run:
     # --- the loop
 
     def loop(self, should_stop: Callable[[], bool]) -> TrainReport:
-        """Updates until the epochs are over, patience ends, or somebody says stop."""
+        """Updates until the run is over, patience ends, or somebody says stop."""
         position = self.position
         epoch, size = -1, 0
-        while position.epoch < self.config.epochs and not self._out_of_patience():
+        while position.update < self.n_updates and not self._out_of_patience():
             if position.epoch != epoch:
                 epoch, size = position.epoch, self.batches.start_epoch(position.epoch)
             began = time.monotonic()
@@ -204,6 +205,7 @@ class Run:
             self.optimizer.forget_gradients()
             return False
         self.optimizer.step(rate(config, number, self.n_updates) * position.rate_scale)
+        position.cooling = cooling(config, number, self.n_updates)
         position.update += 1
         position.update_of_epoch += 1
         position.targets += n_targets
@@ -242,7 +244,7 @@ class Run:
         """What is due after an update of an epoch of `size`; False where the weights turn out to be no numbers."""
         position, config = self.position, self.config
         epoch_over = position.update_of_epoch == size
-        last = epoch_over and position.epoch + 1 == config.epochs
+        last = position.update == self.n_updates
         if position.update % config.log_every == 0 or last:
             self._log()
         due = position.update % config.validate_every == 0 if config.validate_every else epoch_over
@@ -350,6 +352,11 @@ class Run:
         if loaded is None:
             raise OutputError(f"{self.folder}: its checkpoints are gone, so there is nothing to go back to")
         tensors, position = loaded
+        if position.update > self.n_updates - self.config.cool_down and not position.cooling:
+            raise ResumeError(
+                f"{self.folder} holds {position.update:,} updates, and a run of {self.n_updates:,} with a cool-down of "
+                f"{self.config.cool_down:,} should cool down by then; give more updates"
+            )
         checkpoint.restore(tensors, self.bilm, self.optimizer)
         vars(self.position).update(vars(position))
         self.states = checkpoint.restore_states(tensors, self.processes.rank, self.config.accumulate, self.device)

@@ -62,6 +62,7 @@ def train(
     projection: top.ProjectionSize = None,
     layers: top.LayerCount = None,
     epochs: top.Epochs = None,
+    updates: top.Updates = None,
     batch_size: top.Lanes = None,
     steps: top.Steps = None,
     accumulate: top.Accumulate = None,
@@ -71,6 +72,7 @@ def train(
     learning_rate: top.LearningRate = None,
     warm_up: top.WarmUp = None,
     schedule: top.Schedule = None,
+    cool_down: top.CoolDown = None,
     weight_decay: top.WeightDecay = None,
     clip: top.Clip = None,
     dropout: top.DropoutInputs = None,
@@ -128,16 +130,18 @@ def train(
         recipe.value,
         {"inputs": dropout, "outputs": dropout_output, "words": dropout_words, "state_weights": dropout_weights},
         {
-            "epochs": epochs, "lanes": batch_size, "steps": steps, "accumulate": accumulate,
+            "epochs": epochs, "updates": updates, "lanes": batch_size, "steps": steps, "accumulate": accumulate,
             "loss": loss and loss.value, "samples": samples, "optimizer": optimizer and optimizer.value,
             "learning_rate": learning_rate, "warm_up": warm_up, "schedule": schedule and schedule.value,
-            "weight_decay": weight_decay, "clip_norm": clip, "typos": typos, "precision": precision,
-            "validate_every": validate_every, "checkpoint_every": checkpoint_every, "keep": keep, "patience": patience,
-            "log_every": log_every, "seed": seed,
+            "cool_down": cool_down, "weight_decay": weight_decay, "clip_norm": clip, "typos": typos,
+            "precision": precision, "validate_every": validate_every, "checkpoint_every": checkpoint_every, "keep": keep,
+            "patience": patience, "log_every": log_every, "seed": seed,
         },
     )  # fmt: skip
-    if hours is not None and (preset is not None or epochs is not None or not hours > 0):
-        raise OptionError("--hours chooses preset and epochs for a time above 0: leave --preset and --epochs out")
+    if hours is not None and (preset is not None or epochs is not None or updates is not None or not hours > 0):
+        raise OptionError(
+            "--hours chooses preset and epochs for a time above 0: leave --preset, --epochs and --updates out"
+        )
     refuse_no_heldout(text, heldout, heldout_text)
     refuse_text_options(text, prepare_values, heldout_text or [])
     folder, report = Path(out), None
@@ -293,7 +297,7 @@ def _say_plan(plan: Plan, corpus: Corpus, *, json: bool, only: bool) -> None:
         ("vocabulary", f"{plan.vocabulary:,} words to predict; {plan.unknown_share:.2%} of the text is outside"),
         ("loss", f"{loss}; evaluation is always over all words"),
         ("memory", f"about {size(plan.memory)}"),
-        ("updates", f"{plan.updates:,} in {counted(plan.epochs, 'epoch')}"),
+        ("updates", f"{plan.updates:,}, at most {counted(plan.epochs, 'epoch')}"),
         ("speed", f"{plan.targets_per_second:,.0f} words/s in a short trial"),
         ("time", f"about {duration(plan.seconds)} (h:mm:ss), validation not counted"),
     ]

@@ -68,6 +68,7 @@ RecipeName = Annotated[
     ),
 ]
 Epochs = Annotated[int | None, _value("--epochs", "N", "How often the text is read.", min=1)]
+Updates = Annotated[int | None, _value("--updates", "N", "End after so many updates, within the epochs.", min=1)]
 Lanes = Annotated[int | None, _value("--batch-size", "B", "Lanes: stretches of text that are read together.", min=1)]
 Steps = Annotated[int | None, _value("--steps", "T", "Tokens of a lane in one update.", min=1)]
 Accumulate = Annotated[int | None, _value("--accumulate", "N", "Parts of an update, to save memory.", min=1)]
@@ -75,6 +76,9 @@ Optimizer = Annotated[OptimizerName | None, typer.Option("--optimizer", help="By
 LearningRate = Annotated[float | None, _value("--learning-rate", "X", "The highest one.")]
 WarmUp = Annotated[int | None, _value("--warm-up", "N", "Updates until the rate is reached.", min=0)]
 Schedule = Annotated[ScheduleName | None, typer.Option("--schedule", help="How the rate falls.")]
+CoolDown = Annotated[
+    int | None, _value("--cool-down", "N", "Updates at the end, in which a rate that is no cosine falls to 0.", min=0)
+]
 WeightDecay = Annotated[float | None, _value("--weight-decay", "X", "Of AdamW, on matrices.")]
 Clip = Annotated[float | None, _value("--clip", "X", "The bound on the gradient's norm.")]
 Loss = Annotated[

@@ -37,6 +37,8 @@ FOLDER = "checkpoints"
 FORMAT = "polyseme checkpoint 1"
 # Settings that may change when a run goes on: they do not decide what an update does.
 FREE = {"log_every", "validate_every", "checkpoint_every", "keep", "patience", "rollbacks"}
+# Where a run ends; a cosine falls towards it from the first update on, a cool-down from its own.
+END = {"epochs", "updates", "cool_down"}
 # A smoothed loss this far (in nats) above its lowest is divergence, not noise.
 DIVERGED = 1.5
 SMOOTHING = 0.98
@@ -46,7 +48,8 @@ SMOOTHING = 0.98
 class Position:
     """How far a run is. `rate_scale`: what rollbacks left of the rate. `smoothed`: the running mean training loss.
 
-    `validated`: the update after which the network was last validated. `interval`: sums since the last line of the log.
+    `cooling`: whether the last update belonged to the cool-down. `validated`: the update after which the network
+    was last validated. `interval`: sums since the last line of the log.
     """
 
     update: int = 0
@@ -55,6 +58,7 @@ class Position:
     targets: int = 0
     seconds: float = 0.0
     rate_scale: float = 1.0
+    cooling: bool = False
     rollbacks: int = 0
     smoothed: float | None = None
     lowest: float | None = None
@@ -156,8 +160,8 @@ def load(folder: Path, run: dict[str, Any]) -> tuple[dict[str, Tensor], Position
         try:
             with safe_open(path, framework="pt") as opened:
                 header = opened.metadata() or {}
-                _same(path, _run_of(path, header), run)
-                position = Position(**json.loads(header["position"]))
+                stored, position = _run_of(path, header), Position(**json.loads(header["position"]))
+                _same(path, stored, run, cooling=position.cooling)
                 tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118 (not a dict)
             if _checksum(tensors) != header["checksum"]:
                 raise ValueError("its numbers are not those that were written")
@@ -198,12 +202,11 @@ def _run_of(path: Path, header: dict[str, str]) -> dict[str, Any]:
     return stored
 
 
-def _same(path: Path, stored: dict[str, Any], run: dict[str, Any]) -> None:
+def _same(path: Path, stored: dict[str, Any], run: dict[str, Any], *, cooling: bool) -> None:
     """Raises `ResumeError` for the first setting that differs."""
     before, now = dict(_flat(stored)), dict(_flat(as_stored(run)))
-    free = {f"training.{name}" for name in FREE}
-    if now.get("training.schedule") != "cosine":  # only a cosine knows where it ends
-        free.add("training.epochs")
+    falling = cooling or now.get("training.schedule") == "cosine"
+    free = {f"training.{name}" for name in (FREE if falling else FREE | END)}
     if before.get("corpus") != now["corpus"]:
         raise ResumeError(
             f"{path} belongs to a run on another text, or on this one prepared with other options; go on with the same "

@@ -48,16 +48,19 @@ class TrainConfig:
     `lanes` x `steps`: tokens of an update (B x T); a Transformer's updates hold as many tokens in whole sentences.
     `accumulate`: parts that an update is computed in, one after the other, to save memory. `loss`: "full", "sampled"
     against `samples` words, or "auto": full up to `FULL_UP_TO` words (ten times that on a GPU).
-    `schedule`: after `warm_up` updates the rate stays ("constant"), falls along half a cosine to nothing at the last
-    epoch's end ("cosine"), or with the square root of the update ("inverse_sqrt"). `gradient_scale` multiplies the
-    gradient of the mean loss before `clip_norm` bounds it (bilm-tf trains on 20 times its mean). `typos`: share of the
-    words that are read with typing mistakes (`training/typos.py`).
+    `updates`: ends the run early, after so many; 0 is the end of the last epoch.
+    `schedule`: after `warm_up` updates the rate stays ("constant"), falls along half a cosine to nothing at the run's
+    end ("cosine"), or with the square root of the update ("inverse_sqrt"). The last `cool_down` updates of the other
+    two fall to nothing as 1 - sqrt (Hägele et al. 2024, section 3): until then a run does not know where it ends.
+    `gradient_scale` multiplies the gradient of the mean loss before `clip_norm` bounds it (bilm-tf trains on 20 times
+    its mean). `typos`: share of the words that are read with typing mistakes (`training/typos.py`).
     `validate_every`, `checkpoint_every`: in updates; 0 is once an epoch. `patience`: validations without a better
     perplexity that end the run, 0 for never. `keep`: checkpoints that stay. `validation_words`: of the held-out part,
     read at each validation. `rollbacks`: how often a run may go back to its last good state at half the rate.
     """
 
     epochs: int = 10
+    updates: int = 0
     lanes: int = 128
     steps: int = 20
     accumulate: int = 1
@@ -65,6 +68,7 @@ class TrainConfig:
     learning_rate: float = 1e-3
     warm_up: int = 500
     schedule: Literal["constant", "cosine", "inverse_sqrt"] = "cosine"
+    cool_down: int = 0
     weight_decay: float = 0.01
     betas: tuple[float, float] = (0.9, 0.99)
     initial_accumulator: float = 1.0
@@ -90,7 +94,9 @@ class TrainConfig:
             if getattr(self, name) < 1:
                 raise OptionError(f"{name} must be at least 1, was: {getattr(self, name)}")
         for name in (
+            "updates",
             "warm_up",
+            "cool_down",
             "weight_decay",
             "initial_accumulator",
             "seed",
@@ -118,6 +124,10 @@ class TrainConfig:
         ):
             if getattr(self, name) not in known:
                 raise OptionError(f"{name} must be one of {', '.join(known)}, was: {getattr(self, name)!r}")
+        if self.cool_down and self.schedule == "cosine":
+            raise OptionError(
+                "a cosine needs no cool_down: take the constant or the inverse_sqrt schedule"
+            )
         if self.accumulate > self.lanes:
             raise OptionError(f"{self.lanes} lanes cannot be computed in {self.accumulate} parts")
 

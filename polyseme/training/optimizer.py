@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
@@ -79,6 +80,10 @@ class Optimizer:
 
 def rate(config: TrainConfig, update: int, n_updates: int) -> float:
     """The learning rate of update 0, 1 ... of `n_updates`."""
+    if cooling(config, update, n_updates):
+        begin = max(0, n_updates - config.cool_down)
+        left = 1 - math.sqrt((update - begin) / config.cool_down)
+        return left * rate(replace(config, cool_down=0), begin, n_updates)
     warm = min(1.0, (update + 1) / config.warm_up) if config.warm_up else 1.0
     if config.schedule == "cosine":
         done = min(1.0, update / max(1, n_updates))
@@ -86,6 +91,11 @@ def rate(config: TrainConfig, update: int, n_updates: int) -> float:
     if config.schedule == "inverse_sqrt":
         return config.learning_rate * min(warm, math.sqrt(max(1, config.warm_up) / (update + 1)))
     return config.learning_rate * warm
+
+
+def cooling(config: TrainConfig, update: int, n_updates: int) -> bool:
+    """Whether an update belongs to the cool-down: from then on a run has to end where it was to end."""
+    return config.cool_down > 0 and update >= n_updates - config.cool_down
 
 
 @torch.no_grad()

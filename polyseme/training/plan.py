@@ -95,7 +95,7 @@ def plan(
         updates=run.n_updates,
         samples=run.n_samples,
         targets_per_second=speed,
-        seconds=targets * config.epochs / speed,
+        seconds=min(targets * config.epochs, run.n_updates * config.lanes * config.steps) / speed,
         long_sentences=_long_sentences(corpus, run.architecture),
     )
 

@@ -36,14 +36,14 @@ class HeldOut:
 
     @classmethod
     def of(cls, part: Part, softmax_rows: IntArray, words: int) -> HeldOut:
-        """The sentences that begin within the first `words` words. Raises `InputError` where there are none."""
+        """About `words` words in stretches from all over the part, or all of it. Raises `InputError` without any."""
         if not part.n_sentences:
             raise InputError("the corpus has no held-out text, so nothing says how well a model does; prepare it again")
-        starts = np.asarray(part.starts[: _sentences(part, words) + 1])
-        seen = np.unique(part.ids[: starts[-1]])
+        part = _stretches(part, words)
+        seen = np.unique(part.ids)
         types = np.concatenate([[0, 1], seen[seen > 1]]).astype(np.int64)
-        ids = np.searchsorted(types, part.ids[: starts[-1]]).astype(np.uint32)
-        return cls(Part(ids, starts), types, softmax_rows[types])
+        ids = np.searchsorted(types, part.ids).astype(np.uint32)
+        return cls(Part(ids, part.starts), types, softmax_rows[types])
 
     @torch.no_grad()
     def losses(self, bilm: BiLM, rows: TypeRows, lanes: int = LANES) -> LossSums:
@@ -69,6 +69,20 @@ def readable(bilm: BiLM, starts: IntArray) -> IntArray:
     long = np.flatnonzero(np.diff(starts) > most)
     cuts = [np.arange(starts[at] + most, starts[at + 1], most) for at in long]
     return np.sort(np.concatenate([starts, *cuts]))
+
+
+def _stretches(part: Part, words: int) -> Part:
+    """Stretches of sentences that begin at even distances, `LANES` of them: held-out files may differ in genre."""
+    if words >= part.n_words:
+        return part
+    begins = np.arange(LANES) * part.n_words // LANES
+    first = np.searchsorted(part.starts[:-1], begins, side="left")
+    last = np.searchsorted(part.starts[:-1], begins + max(1, words // LANES), side="left")
+    chosen = np.unique(np.concatenate([np.arange(*ends) for ends in zip(first, last, strict=True)]))
+    lengths = part.starts[chosen + 1] - part.starts[chosen]
+    starts = np.concatenate([[0], np.cumsum(lengths)])
+    ids = np.concatenate([part.ids[part.starts[at] : part.starts[at + 1]] for at in chosen])
+    return Part(ids, starts)
 
 
 def _sentences(part: Part, words: int) -> int:

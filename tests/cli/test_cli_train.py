@@ -400,7 +400,7 @@ def test_ctrl_c_twice_ends_at_once_and_says_how_to_go_on(text: Path, tmp_path: P
         ("fine", ["--dropout", "1.5"], 2, "dropout is a share from 0 to below 1, was: 1.5 of inputs"),
         ("fine", ["--heldout", "0"], 2, "--heldout a share above 0, or --heldout-text"),
         ("fine", ["--heldout", "0.7"], 2, "heldout must be a share between 0 and 0.5"),
-        ("fine", ["--hours", "2", "--epochs", "3"], 2, "leave --preset and --epochs out"),
+        ("fine", ["--hours", "2", "--epochs", "3"], 2, "leave --preset, --epochs and --updates out"),
         ("fine", ["--hours", "-1"], 2, "--hours"),
         ("fine", ["--hours", "nan"], 2, "--hours"),
         ("fine", ["--learning-rate", "0"], 2, "learning_rate must be above 0"),

@@ -207,6 +207,22 @@ def test_the_rate_of_an_update(schedule: str, warm_up: int, expected: tuple[floa
     assert found == pytest.approx(expected, abs=1e-7)
 
 
+@pytest.mark.parametrize(
+    ("schedule", "cool_down", "expected"),
+    [
+        # 2 x: updates 0 ... 5 of 6; 1 - sqrt(0), 1 - sqrt(1/4), 1 - sqrt(2/4), 1 - sqrt(3/4) of the rate before
+        ("constant", 4, (0.5, 1, 1, 0.5, 0.2928932, 0.1339746)),
+        ("inverse_sqrt", 4, (0.5, 1, 0.8164966, 0.4082483, 0.2391463, 0.1093898)),
+        ("constant", 6, (0.5, 0.2958759, 0.2113249, 0.1464466, 0.0917517, 0.0435645)),
+        ("constant", 9, (0.5, 1 / 3, 0.2642977, 0.2113249, 0.1666667, 0.1273220)),  # longer than the run
+    ],
+)
+def test_the_last_updates_cool_down(schedule: str, cool_down: int, expected: tuple[float, ...]) -> None:
+    config = TrainConfig(learning_rate=2.0, schedule=schedule, warm_up=2, cool_down=cool_down)  # type: ignore[arg-type]
+    found = [rate(config, update, 6) / 2 for update in range(6)]
+    assert found == pytest.approx(expected, abs=1e-7)
+
+
 def test_a_cosine_that_is_over_stays_at_nothing() -> None:
     assert rate(TrainConfig(), 1000, 900) == rate(TrainConfig(), 900, 900) == 0
 

@@ -32,7 +32,7 @@ from polyseme.training import checkpoint, plan
 from polyseme.training.config import RECIPES, TrainConfig
 from polyseme.training.network import Dropout, TypeRows
 from polyseme.training.start import new_bilm
-from polyseme.training.validate import HeldOut, encode_all, nearest_contexts
+from polyseme.training.validate import LANES, HeldOut, encode_all, nearest_contexts
 
 SHORT = brief(epochs=1)
 
@@ -225,16 +225,21 @@ def test_what_was_done_to_the_text_is_part_of_the_model(tmp_path: Path) -> None:
 # --- validation
 
 
-def test_a_validation_reads_the_sentences_that_begin_within_its_words() -> None:
-    text = corpus()
+def test_a_validation_reads_whole_sentences_from_all_over_the_held_out_text() -> None:
+    text = corpus(heldout=200)
     part, rows = text.heldout, np.arange(len(text))
+    sentences = [tuple(part.sentence(at)) for at in range(part.n_sentences)]
     lengths = np.diff(part.starts)
-    for words, expected in ((1, 1), (int(lengths[0]), 1), (int(lengths[0]) + 1, 2), (10**9, part.n_sentences)):
+    for words in (1, 50, 400, 1500, part.n_words - 1):
         held = HeldOut.of(part, rows, words)
-        assert held.part.n_sentences == expected
-        assert held.part.n_words == part.starts[expected]
-        assert held.types[held.part.ids].tolist() == part.ids[: part.starts[expected]].tolist()
-    assert HeldOut.of(part, rows, part.n_words).part.n_targets == part.n_targets
+        read = [tuple(held.types[held.part.sentence(at)]) for at in range(held.part.n_sentences)]
+        places = [at for at, sentence in enumerate(sentences) if sentence in set(read)]
+        assert read == [sentences[at] for at in places]  # in the text's order; no two of Alice's are the same
+        assert abs(held.part.n_words - words) <= LANES * lengths.max()
+        if words >= 400:
+            assert {int(part.starts[at]) * LANES // part.n_words for at in places} == set(range(LANES))
+    whole = HeldOut.of(part, rows, part.n_words)
+    assert (whole.part.n_targets, whole.part.n_sentences) == (part.n_targets, part.n_sentences)
 
 
 def test_empty_sentences_at_the_end_are_targets_too(tmp_path: Path) -> None:

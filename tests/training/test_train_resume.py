@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from unittest.mock import ANY
 
 import alice
 import pytest
@@ -98,6 +99,42 @@ def test_a_run_killed_at_a_validation_validates_again(tmp_path: Path) -> None:
     of = log[-1]["update"]
     assert [e["update"] for e in log if e["event"] == "validation"] == sorted({*range(4, of + 1, 4), of})
     assert [e["update"] for e in log if e["event"] == "train"] == sorted({*range(5, of + 1, 5), of})
+
+
+OPEN_END = brief(epochs=3, schedule="constant", checkpoint_every=4)
+ENDED = replace(OPEN_END, updates=14, cool_down=6)
+
+
+def test_a_constant_rate_may_learn_later_where_it_ends(tmp_path: Path) -> None:
+    report = train(corpus(), tmp_path / "straight", alice.LSTM, ENDED)
+    assert report.updates == 14
+    assert events(tmp_path / "straight")[-2]["event"] == "validation"
+    begun(tmp_path / "later", 9, "lstm", OPEN_END)
+    assert train(corpus(), tmp_path / "later", alice.LSTM, ENDED, resume=True) == replace(report, seconds=ANY)
+    assert differences(tmp_path / "later", tmp_path / "straight") == {}
+
+
+def test_a_run_that_ended_at_a_constant_rate_goes_on(tmp_path: Path) -> None:
+    train(corpus(), tmp_path, alice.LSTM, replace(OPEN_END, updates=5))
+    assert train(corpus(), tmp_path, alice.LSTM, ENDED, resume=True).updates == 14
+
+
+@pytest.mark.parametrize(
+    ("at", "before", "now", "said"),
+    [
+        (13, ENDED, replace(ENDED, updates=20), "updates = 14, this run has 20"),  # it cools down already
+        (13, ENDED, replace(ENDED, cool_down=3), "cool_down = 6, this run has 3"),
+        (9, OPEN_END, replace(ENDED, updates=7), "a run of 7 with a cool-down of 6 should cool down by then"),
+        (9, OPEN_END, replace(ENDED, updates=12), "holds 8 updates, and a run of 12"),
+        (9, SHORT, replace(SHORT, updates=12), "updates = 0, this run has 12"),  # a cosine has fallen from the start on
+    ],
+)
+def test_an_end_that_comes_too_late_is_refused(
+    at: int, before: TrainConfig, now: TrainConfig, said: str, tmp_path: Path
+) -> None:
+    begun(tmp_path, at, "lstm", before)
+    with pytest.raises(ResumeError, match=said):
+        train(corpus(), tmp_path, alice.LSTM, now, resume=True)
 
 
 def test_a_run_that_was_asked_to_stop_goes_on(tmp_path: Path, whole: tuple[Path, TrainReport]) -> None:
