@@ -134,8 +134,8 @@ def train(
             "loss": loss and loss.value, "samples": samples, "optimizer": optimizer and optimizer.value,
             "learning_rate": learning_rate, "warm_up": warm_up, "schedule": schedule and schedule.value,
             "cool_down": cool_down, "weight_decay": weight_decay, "clip_norm": clip, "typos": typos,
-            "precision": precision, "validate_every": validate_every, "checkpoint_every": checkpoint_every, "keep": keep,
-            "patience": patience, "log_every": log_every, "seed": seed,
+            "precision": precision, "validate_every": validate_every, "checkpoint_every": checkpoint_every,
+            "keep": keep, "patience": patience, "log_every": log_every, "seed": seed,
         },
     )  # fmt: skip
     if hours is not None and (preset is not None or epochs is not None or updates is not None or not hours > 0):

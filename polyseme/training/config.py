@@ -125,9 +125,7 @@ class TrainConfig:
             if getattr(self, name) not in known:
                 raise OptionError(f"{name} must be one of {', '.join(known)}, was: {getattr(self, name)!r}")
         if self.cool_down and self.schedule == "cosine":
-            raise OptionError(
-                "a cosine needs no cool_down: take the constant or the inverse_sqrt schedule"
-            )
+            raise OptionError("a cosine needs no cool_down: take the constant or the inverse_sqrt schedule")
         if self.accumulate > self.lanes:
             raise OptionError(f"{self.lanes} lanes cannot be computed in {self.accumulate} parts")
 
