@@ -21,6 +21,10 @@ from typing import Any
 import numpy as np
 import torch
 import torch.distributed as dist
+
+# Optimisers import this module. Its default arguments keep the group that there is at its import: were that ours, the
+# group's threads would outlive it, and now and then abort the process at its exit.
+import torch.distributed.nn
 from safetensors.torch import load as unpacked
 from safetensors.torch import save as packed
 from torch import Tensor

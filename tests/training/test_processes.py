@@ -69,7 +69,8 @@ with joined("cpu") as found:
     said["gathered"] = test_processes.gathered(found)
     said["traffic"] = test_processes.traffic(found)
     said["sums"] = test_processes.sums(found)
-    (out / f"{found.rank}.json").write_text(json.dumps(said), encoding="utf-8")
+said["threads"] = [(task / "comm").read_text().strip() for task in Path("/proc/self/task").iterdir()]
+(out / f"{found.rank}.json").write_text(json.dumps(said), encoding="utf-8")
 """
 
 
@@ -232,6 +233,15 @@ def test_a_vocabulary_costs_what_its_samples_cost(pair: tuple[Path, list[dict[st
         # A row of 8 float32 and its number; the other weight; two counts of rows.
         assert bytes_["800000 1000"] == 1000 * (8 * 4 + 8) + 5 * 8 * 4 + 2 * 8
         assert bytes_["800000 1000"] - bytes_["800000 100"] == 900 * (8 * 4 + 8)
+
+
+@linux
+@pytest.mark.slow
+def test_no_thread_outlives_the_connection(pair: tuple[Path, list[dict[str, Any]]]) -> None:
+    """Such a thread aborts a process that ends at the wrong moment."""
+    for found in pair[1]:
+        assert found["threads"]
+        assert not [name for name in found["threads"] if "gloo" in name]
 
 
 # --- processes that die
