@@ -52,7 +52,7 @@ from polyseme.training.outcome import Outcome
 from polyseme.training.processes import Processes
 from polyseme.training.start import new_bilm, softmax_rows, versions
 from polyseme.training.typos import Typos
-from polyseme.training.validate import HeldOut, nearest_contexts, stream_of
+from polyseme.training.validate import REPORT_LANES, WORDS_IN_ONE_LANE, HeldOut, nearest_contexts, stream_of
 
 CORPUS = "corpus"  # what a folder may hold before its run begins: the text, prepared or half-prepared
 
@@ -412,7 +412,8 @@ class Run:
         found = [0.0] * 3
         if self.processes.first:
             best, part = open_model(self.folder).bilm.to(self.device), self.corpus.heldout
-            sums = HeldOut.of(part, self.softmax_rows, part.n_words).losses(best, self.rows, lanes=1)
+            lanes = 1 if part.n_words <= WORDS_IN_ONE_LANE else REPORT_LANES
+            sums = HeldOut.of(part, self.softmax_rows, part.n_words).losses(best, self.rows, lanes)
             found = [sums.forward, sums.backward, float(sums.targets)]
             self.writer.model(best, "held-out text", sums)
             self._tell(

@@ -16,13 +16,13 @@ from pathlib import Path
 import numpy as np
 import torch
 from safetensors import safe_open
-from safetensors.torch import save_file
 
 from polyseme.embedder import Embedder
 from polyseme.embedding import FloatArray
 from polyseme.engine import with_boundaries
 from polyseme.errors import DamagedModelError, NotConvergedError
 from polyseme.formats.model import REFETCH, Model, damage_named
+from polyseme.formats.native import write_tensors
 from polyseme.nn.lstm import LSTMState
 from polyseme.settle import encode_boundaries, settled_states
 
@@ -126,7 +126,7 @@ def write_reference(model: Model, folder: Path) -> None:
     sentences = _shorter(SENTENCES, model)
     tensors = {str(number): torch.from_numpy(layers) for number, layers in enumerate(plain_layers(model, sentences))}
     metadata = {"format": REFERENCE_FORMAT, "sentences": json.dumps(sentences)}
-    save_file(tensors, folder / REFERENCE, metadata=metadata)
+    write_tensors(tensors, folder / REFERENCE, metadata)
 
 
 def read_reference(folder: Path) -> tuple[list[Sentence], list[FloatArray]] | None:

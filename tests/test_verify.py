@@ -11,7 +11,18 @@ import pytest
 from polyseme.embedder import Embedder
 from polyseme.embedding import Embedding
 from polyseme.formats.folder import open_model
-from polyseme.verify import LIMIT, SENTENCES, Check, compare, difference, plain_layers, read_reference, verify
+from polyseme.verify import (
+    LIMIT,
+    REFERENCE,
+    SENTENCES,
+    Check,
+    compare,
+    difference,
+    plain_layers,
+    read_reference,
+    verify,
+    write_reference,
+)
 
 MODEL = Path(__file__).parent / "data" / "allennlp-char" / "highway2"
 
@@ -76,6 +87,12 @@ def test_models_are_compared_by_their_vectors() -> None:
     first, other = open_model(MODEL), open_model(MODEL.parent / "highway1")
     assert compare(first, open_model(MODEL)) <= LIMIT
     assert compare(first, other) > 0.1
+
+
+def test_reference_vectors_may_be_read_by_all_who_may_read_other_new_files(tmp_path: Path) -> None:
+    write_reference(open_model(MODEL), tmp_path)
+    (tmp_path / "other").touch()
+    assert (tmp_path / REFERENCE).stat().st_mode == (tmp_path / "other").stat().st_mode
 
 
 def test_a_folder_without_reference_vectors_has_none(tmp_path: Path) -> None:

@@ -19,7 +19,9 @@ from polyseme.training.network import TypeRows, read_window
 
 IntArray = npt.NDArray[np.int64]
 
-LANES = 8  # of a validation; the final report reads in one
+LANES = 8  # of a validation
+# The final report reads in one lane, as results are published; a longer text in several, where that changes nothing.
+WORDS_IN_ONE_LANE, REPORT_LANES = 300_000, 16
 ENCODED_AT_ONCE = 4096
 
 
