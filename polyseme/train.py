@@ -48,13 +48,11 @@ from polyseme.training.config import TrainConfig, fitted, samples_of, sized
 from polyseme.training.curve import write_curve
 from polyseme.training.network import TypeRows, read_window
 from polyseme.training.optimizer import Optimizer, clip, cooling, rate
-from polyseme.training.outcome import Outcome
+from polyseme.training.outcome import Outcome, refuse_used
 from polyseme.training.processes import Processes
 from polyseme.training.start import new_bilm, softmax_rows, versions
 from polyseme.training.typos import Typos
 from polyseme.training.validate import REPORT_LANES, WORDS_IN_ONE_LANE, HeldOut, nearest_contexts, stream_of
-
-CORPUS = "corpus"  # what a folder may hold before its run begins: the text, prepared or half-prepared
 
 Event = dict[str, Any]
 
@@ -432,19 +430,6 @@ class Run:
     def _report(self, losses: LossSums | None, *, stopped: bool) -> TrainReport:
         position = self.position
         return TrainReport(position.update, position.targets, position.seconds, losses, stopped, position.rollbacks)
-
-
-def refuse_used(folder: Path) -> None:
-    """Raises `OutputError` where a folder holds anything but its text: no run is ever written over."""
-    if folder.exists() and not folder.is_dir():
-        raise OutputError(f"{folder} exists and is no folder; give another name")
-    allowed = {CORPUS, f"{CORPUS}.partial"}
-    if not checkpoint.found(folder):
-        allowed.add(checkpoint.FOLDER)  # of a run that ended before its first one
-    others = sorted(entry.name for entry in folder.iterdir() if entry.name not in allowed) if folder.is_dir() else []
-    if others:
-        hint = "pass --resume to go on with the run that is there, or " if checkpoint.found(folder) else ""
-        raise OutputError(f"{folder} is not empty (it holds {others[0]!r}): {hint}give another folder")
 
 
 def _sums(found: list[float]) -> LossSums:

@@ -84,7 +84,7 @@ def adapt(
     text that the model knew.
     """
     settle_in()
-    from polyseme.train import refuse_used
+    from polyseme.training.outcome import refuse_used
     from polyseme.training.processes import joined
 
     refuse_no_heldout(text, heldout, heldout_text)

@@ -117,7 +117,7 @@ def train(
     """
     settle_in()
     from polyseme.text.prepare import PrepareOptions
-    from polyseme.train import refuse_used
+    from polyseme.training.outcome import refuse_used
     from polyseme.training.processes import joined
 
     prepare_values: dict[str, Any] = {

@@ -73,7 +73,7 @@ def corpus_of(
     """Opens the corpus that was given, or prepares the text into MODEL/corpus first, by `characters` if given."""
     from polyseme.text.prepare import prepare
     from polyseme.text.shards import Corpus
-    from polyseme.train import CORPUS
+    from polyseme.training.outcome import CORPUS
 
     if prepared(text):
         return Corpus.open(text[0])

@@ -32,10 +32,11 @@ from polyseme.text.chars import UNKNOWN_WORD
 from polyseme.text.shards import Corpus
 from polyseme.text.streams import END, START, UNKNOWN
 from polyseme.text.vocab import Vocabulary
-from polyseme.train import Event, TrainReport, refuse_used, train
+from polyseme.train import Event, TrainReport, train
 from polyseme.training.config import TrainConfig
 from polyseme.training.network import TypeRows
 from polyseme.training.new_rows import Contexts, Softmax, joined, lanes_for, moved_biases, new_softmax, read_contexts
+from polyseme.training.outcome import refuse_used
 from polyseme.training.processes import Processes
 from polyseme.training.start import softmax_rows
 from polyseme.training.validate import HeldOut

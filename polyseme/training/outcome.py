@@ -20,9 +20,10 @@ from polyseme.lm.losses import LossSums
 from polyseme.settle import settled_states
 from polyseme.text.shards import Corpus
 from polyseme.text.vocab import Vocabulary
-from polyseme.training.checkpoint import clear_leftovers
+from polyseme.training.checkpoint import FOLDER, clear_leftovers, found
 
 LOG = "log.jsonl"
+CORPUS = "corpus"  # what a folder may hold before its run begins: the text, prepared or half-prepared
 
 
 class Outcome:
@@ -110,6 +111,19 @@ class Outcome:
             raise OutputError(
                 f"{self.folder / LOG}: cannot be written ({error.strerror or error}); make room and pass --resume"
             ) from error
+
+
+def refuse_used(folder: Path) -> None:
+    """Raises `OutputError` where a folder holds anything but its text: no run is ever written over."""
+    if folder.exists() and not folder.is_dir():
+        raise OutputError(f"{folder} exists and is no folder; give another name")
+    allowed = {CORPUS, f"{CORPUS}.partial"}
+    if not found(folder):
+        allowed.add(FOLDER)  # of a run that ended before its first one
+    others = sorted(entry.name for entry in folder.iterdir() if entry.name not in allowed) if folder.is_dir() else []
+    if others:
+        hint = "pass --resume to go on with the run that is there, or " if found(folder) else ""
+        raise OutputError(f"{folder} is not empty (it holds {others[0]!r}): {hint}give another folder")
 
 
 def read_log(folder: Path) -> list[dict[str, Any]]:
