@@ -20,7 +20,7 @@ PACKAGE = Path(polyseme.__file__).parent
 
 # From the ground up. A module may import from lower floors and from its own unit, never from a neighbour on its floor.
 FLOORS: list[set[str]] = [
-    {"_version", "errors"},
+    {"_version", "errors", "publish"},
     {"text", "embedding"},
     {"nn"},
     {"bilm", "fetch"},
@@ -39,7 +39,7 @@ NEIGHBOURS_ALLOWED = {("cli", "serve"), ("train", "training"), ("training", "tra
 FLOOR_OF = {unit: number for number, units in enumerate(FLOORS) for unit in units}
 DOORS = {"", "__main__"}  # polyseme/__init__.py and __main__.py open onto every floor
 
-NO_TORCH = {"_version", "errors", "text", "embedding", "static"}
+NO_TORCH = {"_version", "errors", "publish", "text", "embedding", "static"}
 POSIX_ONLY = {
     *("crypt", "curses", "fcntl", "grp", "posix", "pty"),
     *("pwd", "readline", "resource", "syslog", "termios", "tty"),

@@ -5,7 +5,6 @@ The layouts are tried in the order of `LAYOUTS`; a new format is one file and on
 
 from __future__ import annotations
 
-import os
 import shutil
 import tempfile
 from collections.abc import Callable
@@ -16,6 +15,7 @@ from polyseme.errors import OptionError, OutputError, UnknownFormatError
 from polyseme.formats import allennlp, many_langs, native, tensorflow, transformer_elmo
 from polyseme.formats.compact import WEIGHTS, Weights
 from polyseme.formats.model import Model
+from polyseme.publish import publish
 
 
 class Layout(NamedTuple):
@@ -108,7 +108,7 @@ def write_model(
         lost = WRITERS[to](model, working) if weights == "float32" else native.write(model, working, weights)
         if finish is not None:
             finish(working)
-        _replace(working, destination)
+        publish(working, destination)
     except OSError as error:
         raise OutputError(f"cannot write {destination}: {error.strerror}; nothing was changed there") from error
     finally:
@@ -121,21 +121,3 @@ def _refuse_foreign(destination: Path) -> None:
     others = sorted({entry.name for entry in destination.iterdir()} - OURS) if destination.is_dir() else []
     if others:
         raise OutputError(f"{destination} holds {others[0]!r}, which is no part of a model; choose another name")
-
-
-def _replace(working: Path, destination: Path) -> None:
-    """Renames the finished folder into place; what stood there goes only when the new one is whole."""
-    working.chmod(0o777 & ~native.umask())  # mkdtemp makes it private
-    old = destination.with_name(f".{destination.name}.old-{os.getpid()}")
-    if destination.exists():
-        destination.rename(old)
-    try:
-        working.rename(destination)
-    except OSError:
-        if old.exists():
-            old.rename(destination)
-        raise
-    if old.is_dir():
-        shutil.rmtree(old, ignore_errors=True)
-    else:
-        old.unlink(missing_ok=True)

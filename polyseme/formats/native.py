@@ -11,7 +11,6 @@ import dataclasses
 import errno
 import json
 import math
-import os
 from pathlib import Path
 from types import UnionType
 from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
@@ -28,6 +27,7 @@ from polyseme.formats.model import REFETCH, Model, ModelCard, assemble, damage_n
 from polyseme.nn.char_cnn import CharCNNConfig
 from polyseme.nn.lstm import LSTMState
 from polyseme.nn.transformer import TransformerConfig
+from polyseme.publish import make_public
 from polyseme.text.chars import Characters
 from polyseme.text.config import TextConfig
 from polyseme.text.vocab import Vocabulary
@@ -113,14 +113,7 @@ def write_tensors(tensors: dict[str, Tensor], path: Path, metadata: dict[str, st
         save_file(tensors, path, metadata)
     except SafetensorError as error:
         raise OSError(errno.EIO, str(error), str(path)) from error
-    path.chmod(0o666 & ~umask())
-
-
-def umask() -> int:
-    """The permissions that new files do not get."""
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
+    make_public(path)
 
 
 def _config(section: dict[str, Any]) -> BiLMConfig:

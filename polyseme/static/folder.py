@@ -8,7 +8,6 @@ vectors.safetensors   `vectors` (V, W); `ngrams` (B, W) of fastText; `idf` (V,) 
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import tempfile
 from collections.abc import Mapping
@@ -22,6 +21,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from polyseme.errors import DamagedModelError, OptionError, OutputError, UnknownFormatError, UnsupportedModelError
+from polyseme.publish import make_public, publish
 from polyseme.static.subwords import Subwords
 from polyseme.static.vectors import About, StaticVectors
 from polyseme.text.config import TextConfig
@@ -67,35 +67,15 @@ def write(
         save_file({name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()}, working / TENSORS)
         (working / WORDS).write_bytes(words)
         (working / CONFIG).write_text(json.dumps(config, indent=1), encoding="utf-8")
-        _publish(working, path, overwrite)
+        make_public(working / TENSORS)
+        if path.exists() and (not overwrite or (path.is_dir() and foreign(path))):
+            raise OutputError(f"{path} is in the way; choose another name")
+        publish(working, path)
     except (OSError, SafetensorError) as error:
         raise OutputError(f"{path}: cannot be written ({error}); nothing was changed there") from error
     finally:
         if working is not None:
             shutil.rmtree(working, ignore_errors=True)
-
-
-def _publish(working: Path, path: Path, overwrite: bool) -> None:
-    """Renames the finished folder into place; what stood there goes only when the new one is whole."""
-    mask = os.umask(0)
-    os.umask(mask)
-    working.chmod(0o777 & ~mask)  # mkdtemp makes it private, and safetensors its file
-    (working / TENSORS).chmod(0o666 & ~mask)
-    old = path.with_name(f".{path.name}.old-{os.getpid()}")
-    if path.exists():
-        if not overwrite or (path.is_dir() and foreign(path)):
-            raise OutputError(f"{path} is in the way; choose another name")
-        path.rename(old)
-    try:
-        working.rename(path)
-    except OSError:
-        if old.exists():
-            old.rename(path)
-        raise
-    if old.is_dir():
-        shutil.rmtree(old, ignore_errors=True)
-    else:
-        old.unlink(missing_ok=True)
 
 
 def read(path: Path, *, limit: int | None = None) -> StaticVectors:
