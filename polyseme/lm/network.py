@@ -39,6 +39,7 @@ Words = Sequence[str]
 CACHE_WORDS = 100_000
 BLOCK_TOKENS = 32_768  # of a text, boundaries included, that are in memory together
 NO_WORD = "@@PADDING@@"  # the last row of an AllenNLP softmax, which no word ever had
+TREEBANK_UNKNOWN = "<unk>"  # a word of these texts (WikiText too) like any other, but nobody wants to read it
 UNKNOWN_SHARE = 0.05  # above which a score says little about the words
 
 
@@ -124,8 +125,8 @@ class LanguageModel:
 
     @property
     def never_words(self) -> list[int]:
-        """Softmax rows that stand for no word: <S>, </S>, <UNK>, and the row that AllenNLP adds."""
-        marks = (SENTENCE_START, SENTENCE_END, UNKNOWN_WORD, NO_WORD)
+        """Softmax rows that stand for no word: <S>, </S>, <UNK>, what Penn Treebank writes for it, AllenNLP's row."""
+        marks = (SENTENCE_START, SENTENCE_END, UNKNOWN_WORD, TREEBANK_UNKNOWN, NO_WORD)
         return [self.vocabulary.id(mark) for mark in marks if mark in self.vocabulary]
 
     def vectors(self, words: Words) -> Tensor:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
+from dataclasses import replace
 from itertools import islice
 
 import numpy as np
@@ -18,6 +19,7 @@ from polyseme.lm.generate import Sampling, draw, generate, uniforms
 from polyseme.lm.network import LanguageModel
 from polyseme.lm.score import score
 from polyseme.settle import settled_states
+from polyseme.text.vocab import Vocabulary
 
 READY = {kind: LanguageModel(tiny_language_model(kind, seed=5), threads=1) for kind in KINDS}
 PROMPT = ["The", "unseen", "bank"]
@@ -153,6 +155,11 @@ def test_marks_are_never_drawn_unless_asked_for() -> None:
     lm = READY["words"]
     plain = {w for s in generate(lm, samples=40, max_words=8) for sentence in s.sentences for w in sentence}
     assert plain <= set(WORDS[3:])
+    vocabulary = Vocabulary([*WORDS[:4], "<unk>", *WORDS[5:]])
+    treebank = LanguageModel(replace(tiny_language_model("words", seed=5), vocabulary=vocabulary), threads=1)
+    drawn = {w for s in generate(treebank, samples=40, max_words=8) for sentence in s.sentences for w in sentence}
+    assert WORDS[4] in plain
+    assert drawn <= {*WORDS[3:]} - {WORDS[4]}
     asked = generate(lm, samples=40, max_words=8, sampling=Sampling(unknown=True))
     assert "<UNK>" in {w for sample in asked for sentence in sample.sentences for w in sentence}
 
