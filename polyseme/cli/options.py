@@ -250,7 +250,11 @@ Occurrence = Annotated[int, _value("--occurrence", "N", "Which one, where the wo
 Top = Annotated[int, _value("--top", "N", "How many words to show.", min=1)]
 CountsFile = Annotated[
     str | None,
-    _value("--counts", "FILE", "How often words occur (word, tab, count a line), to divide their frequency out."),
+    _value(
+        "--counts",
+        "FILE",
+        "How often words occur (word, tab, count a line), to divide out; by default as in the training.",
+    ),
 ]
 
 # --- quickstart

@@ -28,8 +28,8 @@ def substitutes(
 ) -> None:
     """Rank the words that both directions expect at one place of a sentence.
 
-    A word's score is p(word | before) p(word | behind), divided by its frequency where --counts gives it. It ranks
-    words; it is no probability of the sentence. The word that stands there is not looked at.
+    A word's score is p(word | before) p(word | behind), divided by its frequency where the model or --counts knows it.
+    It ranks words; it is no probability of the sentence. The word that stands there is not looked at.
     """
     frequencies = _read_counts(counts) if counts else None
     with Meter() as meter:

@@ -80,6 +80,7 @@ def train(
     dropout_words: top.DropoutWords = None,
     dropout_weights: top.DropoutWeights = None,
     typos: top.Typos = None,
+    passages: top.Passages = None,
     precision: top.TrainPrecision = None,
     validate_every: top.ValidateEvery = None,
     checkpoint_every: top.CheckpointEvery = None,
@@ -131,6 +132,7 @@ def train(
         {"inputs": dropout, "outputs": dropout_output, "words": dropout_words, "state_weights": dropout_weights},
         {
             "epochs": epochs, "updates": updates, "lanes": batch_size, "steps": steps, "accumulate": accumulate,
+            "passages": passages,
             "loss": loss and loss.value, "samples": samples, "optimizer": optimizer and optimizer.value,
             "learning_rate": learning_rate, "warm_up": warm_up, "schedule": schedule and schedule.value,
             "cool_down": cool_down, "weight_decay": weight_decay, "clip_norm": clip, "typos": typos,

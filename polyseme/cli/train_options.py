@@ -90,6 +90,10 @@ DropoutInputs = Annotated[float | None, _value("--dropout", "X", "Share of each 
 DropoutOutputs = Annotated[float | None, _value("--dropout-output", "X", "The same of what the softmax reads.")]
 DropoutWords = Annotated[float | None, _value("--dropout-words", "X", "Share of whole word vectors set to zero.")]
 DropoutWeights = Annotated[float | None, _value("--dropout-weights", "X", "The same of the recurrent weights.")]
+Passages = Annotated[
+    int | None,
+    _value("--passages", "N", "Read in passages of about N words, in another order each epoch; an LSTM's.", min=0),
+]
 Typos = Annotated[
     float | None,
     _value("--typos", "X", "Share of the words that are read with typing mistakes, so that the model learns to."),

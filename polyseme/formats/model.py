@@ -8,6 +8,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from safetensors import SafetensorError
 from torch import Tensor
@@ -44,6 +46,7 @@ class Model:
 
     `characters`: for models that read characters. `words`: the table of a model that reads whole words, in row order.
     `vocabulary`: the words of the softmax, in row order; also kept where only its word list was published.
+    `counts`: how often each of them came in the training text (int64), where the folder stores it.
     `settled`: the fixed point of both directions where the folder stores it, with its residual.
     """
 
@@ -55,6 +58,7 @@ class Model:
     card: ModelCard = field(default_factory=ModelCard)
     settled: tuple[LSTMState, LSTMState] | None = None
     settled_residual: float | None = None
+    counts: npt.NDArray[np.int64] | None = None
 
     @property
     def boundaries(self) -> tuple[str, str]:

@@ -2,7 +2,8 @@
 
 config.json holds three sections, three frozen dataclasses: `architecture` (`BiLMConfig`), `text` (`TextConfig`) and
 `card` (`ModelCard`); `characters` holds the alphabet, and `words.json` the table of a model that reads whole words.
-The settled state lies beside the weights, so that every machine starts its sentences from the same numbers.
+The settled state lies beside the weights, so that every machine starts its sentences from the same numbers; so does
+how often each word of vocab.txt came in the training text, where a run of ours wrote it.
 """
 
 from __future__ import annotations
@@ -15,6 +16,8 @@ from pathlib import Path
 from types import UnionType
 from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
@@ -37,6 +40,7 @@ T = TypeVar("T")
 
 FORMAT = "polyseme"
 VERSION = 1
+COUNTS = "vocabulary.counts"
 SETTLED = ("settled.forward.hidden", "settled.forward.cell", "settled.backward.hidden", "settled.backward.cell")
 
 
@@ -66,10 +70,11 @@ def read(path: Path) -> Model:
         words = _words(path / "words.json") if config.reads_words else None
     tensors = unpack(_tensors(path / "model.safetensors"), path / "model.safetensors")
     settled = _settled(tensors, config, path)
+    counts = _counts(tensors, config, path)
     vocabulary = Vocabulary.load(path / "vocab.txt") if (path / "vocab.txt").is_file() else None
     bilm = assemble(config, tensors, path / "model.safetensors")
     _check_tables(path, config, characters, words, vocabulary)
-    return Model(bilm, characters, words, vocabulary, text, card, settled, sections.get("settled_residual"))
+    return Model(bilm, characters, words, vocabulary, text, card, settled, sections.get("settled_residual"), counts)
 
 
 def write(model: Model, folder: Path, weights: Weights = "float32") -> list[str]:
@@ -88,6 +93,8 @@ def write(model: Model, folder: Path, weights: Weights = "float32") -> list[str]
     if model.settled is not None:
         values = [tensor for state in model.settled for tensor in state]
         tensors |= dict(zip(SETTLED, (value.detach().cpu().contiguous() for value in values), strict=True))
+    if model.counts is not None:
+        tensors[COUNTS] = torch.from_numpy(np.ascontiguousarray(model.counts))
     if weights == "int8":
         tensors = pack(tensors)
     sections: dict[str, Any] = {"format": FORMAT, "version": VERSION}
@@ -188,6 +195,20 @@ def _settled(tensors: dict[str, Tensor], config: BiLMConfig, path: Path) -> tupl
             raise DamagedModelError(f"{path}: {name} has shape {shape}, not {(config.n_layers, 1, size)}; {REFETCH}")
     hidden, cell, back_hidden, back_cell = (tensor.float() for tensor in found if tensor is not None)
     return LSTMState(hidden, cell), LSTMState(back_hidden, back_cell)
+
+
+def _counts(tensors: dict[str, Tensor], config: BiLMConfig, path: Path) -> npt.NDArray[np.int64] | None:
+    """Takes the counts of the vocabulary out of `tensors`; None where the folder was written without them."""
+    counts = tensors.pop(COUNTS, None)
+    if counts is None:
+        return None
+    if counts.dtype != torch.int64 or tuple(counts.shape) != (config.softmax_size,) or bool((counts < 0).any()):
+        raise DamagedModelError(
+            f"{path}: {COUNTS} must hold {config.softmax_size} counts, but is {tuple(counts.shape)} of {counts.dtype}; "
+            f"{REFETCH}"
+        )
+    found: npt.NDArray[np.int64] = counts.numpy()
+    return found
 
 
 def _check_tables(

@@ -25,6 +25,7 @@ from polyseme.insight.contexts import BLOCK, LAYER, Context, FloatArray, Progres
 from polyseme.insight.neighbours import DoubleArray, cosines, nearest
 from polyseme.insight.senses import Separation, separation
 from polyseme.lm.network import LanguageModel
+from polyseme.lm.substitutes import both_sides, log_prior
 
 TOP = 5
 
@@ -73,7 +74,7 @@ class Near:
 class Gap:
     """What is expected at one place of a sentence, most probable first, with log probabilities.
 
-    `both`: by the product of the two directions, normalised over the vocabulary.
+    `both`: as `polyseme.lm.substitutes` ranks words.
     """
 
     context: Context
@@ -176,10 +177,9 @@ def expected(lm: LanguageModel, context: Context, top: int = TOP, state: str | N
     # Row `begin` of forward stands before the word; of backward row `begin + 1`, whose row 0 belongs to <S>.
     ends = (forward[[context.begin]], backward[[context.begin + 1]])
     left, right = (lm.log_probabilities(hidden)[0].numpy() for hidden in ends)
-    both = left + right
-    for scores in (left, right, both):
+    both = both_sides(left, right, log_prior(lm), lm.never_words)
+    for scores in (left, right):
         scores[lm.never_words] = -np.inf
-    both -= both.max() + np.log(np.exp(both - both.max()).sum())
     return Gap(context, _best(lm, left, top), _best(lm, right, top), _best(lm, both, top))
 
 

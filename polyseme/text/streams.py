@@ -18,7 +18,7 @@ Legend: `B` lanes, `T` steps of a window.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -48,11 +48,13 @@ class Window(NamedTuple):
 class Stream:
     """The sentences of one part of a corpus with their boundaries. See `Part` for `ids` and `starts`.
 
-    Positions count tokens of the stream: sentence s begins at `starts[s] + 2 s`.
+    Positions count tokens of the stream: sentence s begins at `starts[s] + 2 s`. `places`: where each sentence's words
+    begin in `ids`; by default they stand there in the stream's own order, so that this is `starts`.
     """
 
     ids: npt.NDArray[Any]
     starts: npt.NDArray[np.int64]
+    places: npt.NDArray[np.int64] | None = None
 
     def __post_init__(self) -> None:
         if len(self.starts) < 2:
@@ -88,8 +90,9 @@ class Stream:
         length = self.starts[sentence + 1] - first
         place = positions - first - 2 * sentence  # 0 ... length + 1
         last = place == length + 1
-        forward, backward = self._tokens(first, length, place)
-        next_forward, next_backward = self._tokens(first, length, np.minimum(place + 1, length + 1))
+        words = first if self.places is None else self.places[sentence].astype(np.int64)
+        forward, backward = self._tokens(words, length, place)
+        next_forward, next_backward = self._tokens(words, length, np.minimum(place + 1, length + 1))
         return Window(
             forward, backward, np.where(last, UNSCORED, next_forward), np.where(last, UNSCORED, next_backward)
         )
@@ -106,6 +109,21 @@ class Stream:
             np.where(inner, left, np.where(place == 0, START, END)),
             np.where(inner, right, np.where(place == 0, END, START)),
         )
+
+
+def in_passages(stream: Stream, words: int, seed: Sequence[int]) -> Stream:
+    """The same sentences in another order: passages of about `words` words, whole sentences each, drawn from `seed`.
+
+    Within a passage the order stays. Raises `OptionError` for passages of less than one word.
+    """
+    if words < 1:
+        raise OptionError(f"a passage has at least 1 word, was: {words}")
+    begins = np.asarray(stream.starts[:-1], dtype=np.int64)
+    passage = begins // words
+    turn = np.random.default_rng(seed).permutation(int(passage[-1]) + 1)[passage]
+    order = np.argsort(turn, kind="stable")
+    lengths = np.diff(stream.starts)[order]
+    return Stream(stream.ids, np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64), begins[order])
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from typing import Protocol
 import numpy as np
 
 from polyseme.errors import OptionError
-from polyseme.text.streams import END, START, UNSCORED, Ids, Lanes, Stream, Window, sentence_batches
+from polyseme.text.streams import END, START, UNSCORED, Ids, Lanes, Stream, Window, in_passages, sentence_batches
 from polyseme.training.config import TrainConfig
 from polyseme.training.processes import Processes
 
@@ -32,7 +32,10 @@ class Batches(Protocol):
 
 
 class LaneBatches:
-    """Lanes of whole sentences, read side by side; every epoch begins at another sentence, drawn from the seed."""
+    """Lanes of whole sentences, read side by side; every epoch begins at another sentence, drawn from the seed.
+
+    With `passages`, every epoch also reads the passages of the text in an order of its own.
+    """
 
     carried = True
 
@@ -50,7 +53,9 @@ class LaneBatches:
     def start_epoch(self, epoch: int) -> int:
         """The sentence that begins the first lane is a matter of the seed and the epoch."""
         first = int(np.random.default_rng([self.config.seed, epoch]).integers(self.stream.n_sentences)) if epoch else 0
-        self.lanes = Lanes.cut(self.stream, self.config.lanes, first)
+        seed, words = [self.config.seed, epoch], self.config.passages
+        stream = in_passages(self.stream, words, seed) if words else self.stream
+        self.lanes = Lanes.cut(stream, self.config.lanes, first)
         parts = self.processes.world * self.config.accumulate
         cuts = [self.lanes.count * part // parts for part in range(parts + 1)]
         begin = self.processes.rank * self.config.accumulate

@@ -48,6 +48,8 @@ class TrainConfig:
     `lanes` x `steps`: tokens of an update (B x T); a Transformer's updates hold as many tokens in whole sentences.
     `accumulate`: parts that an update is computed in, one after the other, to save memory. `loss`: "full", "sampled"
     against `samples` words, or "auto": full up to `FULL_UP_TO` words (ten times that on a GPU).
+    `passages`: an LSTM reads the text in passages of about so many words, in another order each epoch, so that no long
+    book or file fills a lane for thousands of updates; 0 is the order of the text.
     `updates`: ends the run early, after so many; 0 is the end of the last epoch.
     `schedule`: after `warm_up` updates the rate stays ("constant"), falls along half a cosine to nothing at the run's
     end ("cosine"), or with the square root of the update ("inverse_sqrt"). The last `cool_down` updates of the other
@@ -63,6 +65,7 @@ class TrainConfig:
     updates: int = 0
     lanes: int = 128
     steps: int = 20
+    passages: int = 0
     accumulate: int = 1
     optimizer: Literal["adamw", "adagrad"] = "adamw"
     learning_rate: float = 1e-3
@@ -94,6 +97,7 @@ class TrainConfig:
             if getattr(self, name) < 1:
                 raise OptionError(f"{name} must be at least 1, was: {getattr(self, name)}")
         for name in (
+            "passages",
             "updates",
             "warm_up",
             "cool_down",

@@ -21,6 +21,7 @@ from polyseme.settle import settled_states
 from polyseme.text.shards import Corpus
 from polyseme.text.vocab import Vocabulary
 from polyseme.training.checkpoint import FOLDER, clear_leftovers, found
+from polyseme.training.start import word_counts
 
 LOG = "log.jsonl"
 CORPUS = "corpus"  # what a folder may hold before its run begins: the text, prepared or half-prepared
@@ -65,7 +66,12 @@ class Outcome:
             self.card, source_format="polyseme", perplexity=f"{perplexity} ({of}, {losses.targets:,} targets)"
         )
         model = Model(
-            bilm, characters=self.corpus.characters, vocabulary=self.vocabulary, text=self.corpus.text, card=card
+            bilm,
+            characters=self.corpus.characters,
+            vocabulary=self.vocabulary,
+            text=self.corpus.text,
+            card=card,
+            counts=word_counts(self.corpus, self.vocabulary),
         )
         working = None
         try:

@@ -64,6 +64,13 @@ def softmax_rows(corpus: Corpus, vocabulary: Vocabulary) -> npt.NDArray[np.int64
     return rows
 
 
+def word_counts(corpus: Corpus, vocabulary: Vocabulary) -> npt.NDArray[np.int64]:
+    """How often each word of the vocabulary comes in the training part; <UNK>: all words outside. *Shape:* (V,)."""
+    counts = np.zeros(len(vocabulary), dtype=np.int64)
+    np.add.at(counts, softmax_rows(corpus, vocabulary), corpus.counts.astype(np.int64))
+    return counts
+
+
 def versions() -> dict[str, str]:
     """What a checkpoint was made with; results are the same on the same versions and machine only."""
     found = {}

@@ -6,6 +6,7 @@ import dataclasses
 import math
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -30,7 +31,7 @@ def large_model() -> Model:
     model = random_model(3, softmax=True, projection_size=32, cell_size=160)
     for name, tensor in model.bilm.state_dict().items():
         tensor *= 0.1 if "layers" in name else 1.0
-    return model
+    return dataclasses.replace(model, counts=np.arange(model.bilm.config.softmax_size, dtype=np.int64))
 
 
 @settings(max_examples=30, deadline=None)
@@ -66,6 +67,8 @@ def test_a_folder_of_eight_bits_holds_the_rounded_model_in_a_quarter_of_the_spac
     sizes = [(tmp_path / name / "model.safetensors").stat().st_size for name in ("whole", "small")]
     assert sizes[1] < 0.4 * sizes[0]  # its biases and small tables stay
     opened = open_model(tmp_path / "small")
+    assert opened.counts is not None
+    assert np.array_equal(opened.counts, np.arange(len(opened.counts)))
     for name, tensor in model.bilm.state_dict().items():
         torch.testing.assert_close(opened.bilm.state_dict()[name], tensor, rtol=1e-6, atol=0)
     assert [check.name for check in verify(opened) if not check.passed] == ["reference"]

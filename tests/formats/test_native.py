@@ -59,7 +59,9 @@ def model(request: pytest.FixtureRequest) -> Model:
     card = ModelCard("a name 中", "random", "no data", "CC0", "12.5 over 7 targets", 'seed "1"\n')
     text = TextConfig(tokenizer="whitespace", languages=("de", "fr"), lowercase=True)
     settled, residual = settled_states(made) if made.bilm.config.layers == "lstm" else (None, None)
-    return dataclasses.replace(made, card=card, text=text, settled=settled, settled_residual=residual)
+    size = made.bilm.config.softmax_size
+    counts = np.arange(size, dtype=np.int64) * 10**10 if size else None
+    return dataclasses.replace(made, card=card, text=text, settled=settled, settled_residual=residual, counts=counts)
 
 
 def test_everything_that_goes_in_comes_out(model: Model, awkward_path: Path) -> None:
@@ -77,6 +79,9 @@ def test_everything_that_goes_in_comes_out(model: Model, awkward_path: Path) -> 
     if model.settled is not None and back.settled is not None:
         pairs = zip(model.settled, back.settled, strict=True)
         assert all(torch.equal(x, y) for a, b in pairs for x, y in zip(a, b, strict=True))
+    assert (back.counts is None) == (model.counts is None)
+    if back.counts is not None and model.counts is not None:
+        assert (back.counts.dtype, back.counts.tolist()) == (np.int64, model.counts.tolist())
     assert not back.bilm.training
     words = [["The", "bank", "é两"], [], ["unheard"]]
     for a, b in zip(Embedder(model).embed(words), Embedder(back).embed(words), strict=True):
@@ -158,6 +163,9 @@ def test_a_configuration_that_is_not_that_of_the_weights_is_refused(
         (lambda t: t.update({"softmax.bias": torch.zeros(10, dtype=torch.long)}), "softmax.bias holds torch.int64"),
         (lambda t: t.pop("settled.forward.cell"), "settled.forward.cell has shape None"),
         (lambda t: t.update({"settled.backward.cell": torch.zeros(2, 2, 7)}), "settled.backward.cell has shape"),
+        (lambda t: t.update({"vocabulary.counts": torch.ones(9, dtype=torch.long)}), r"hold 10 counts, but is \(9,\)"),
+        (lambda t: t.update({"vocabulary.counts": torch.ones(10)}), "hold 10 counts, but is .* torch.float32"),
+        (lambda t: t.update({"vocabulary.counts": -torch.ones(10, dtype=torch.long)}), "must hold 10 counts"),
     ],
 )
 def test_weights_that_are_missing_unknown_or_misshapen_are_named(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from lm_oracle import KINDS, log_distributions, tiny_language_model
@@ -37,6 +39,17 @@ def test_the_ranking_is_that_of_the_formula(kind: str, place: int, counts: dict[
         assert each.score == pytest.approx(np.log(shares[each.word]), abs=1e-4)
         assert (each.forward, each.backward) == pytest.approx((ahead[place][row], back[place + 1][row]), abs=1e-5)
     assert (found.own is None) == (SENTENCE[place] == "unseen")
+
+
+def test_a_model_that_stores_its_counts_divides_by_them() -> None:
+    given = {word: 5 * row for row, word in enumerate(WORDS)}
+    stored = replace(READY["characters"].model, counts=np.arange(len(WORDS), dtype=np.int64) * 5)
+    lm = LanguageModel(stored, threads=1)
+    assert substitutes(lm, SENTENCE, 2) == substitutes(READY["characters"], SENTENCE, 2, counts=given)
+    # What the caller gives goes first.
+    assert substitutes(lm, SENTENCE, 2, counts={"The": 9}) == substitutes(
+        READY["characters"], SENTENCE, 2, counts={"The": 9}
+    )
 
 
 def test_the_word_itself_is_not_looked_at() -> None:

@@ -111,6 +111,26 @@ def test_every_epoch_reads_every_target_once_and_begins_at_another_sentence() ->
     assert len({*map(tuple, begins)}) == 4
 
 
+def test_passages_are_read_whole_and_in_another_order_each_epoch() -> None:
+    """Passages of 16 words of a text whose words count up: within one, each word follows the one before."""
+    lengths = [2] * 64
+    config = TrainConfig(lanes=1, steps=4, passages=16)
+    batches, orders = LaneBatches(stream(lengths), config, Processes(0, 1)), []
+    for epoch in range(2):
+        words = [
+            int(token)
+            for window in epoch_of(batches, epoch)
+            for token in window.forward[:, 0][window.forward_targets[:, 0] != UNSCORED]
+            if token > 2
+        ]
+        assert sorted(words) == [*range(3, 131)]
+        begins = [words[at] for at in range(128) if at == 0 or words[at] != words[at - 1] + 1]
+        # The lane may begin in the middle of a passage, whose beginning then comes last.
+        assert sum((begin - 3) % 16 == 0 for begin in begins) >= len(begins) - 1 > 3
+        orders.append(begins)
+    assert orders[0] != orders[1] != sorted(orders[1])
+
+
 def same(left: Sequence[Window], right: Sequence[Window]) -> bool:
     if len(left) != len(right):
         return False

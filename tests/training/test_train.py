@@ -91,7 +91,9 @@ def test_the_loss_falls(recipe: str, tmp_path: Path) -> None:
         train(corpus(), tmp_path, SIZES[kind], config)
     found = losses(tmp_path)
     assert np.mean(found[-4:]) < np.mean(found[:4]) - 0.25
-    assert {tensor.dtype for tensor in load_file(tmp_path / "model.safetensors").values()} == {torch.float32}
+    stored = load_file(tmp_path / "model.safetensors")
+    assert stored.pop("vocabulary.counts").dtype == torch.int64
+    assert {tensor.dtype for tensor in stored.values()} == {torch.float32}
 
 
 def test_bfloat16_products_come_near_to_float32(tmp_path: Path) -> None:
@@ -175,7 +177,7 @@ def test_a_trial_leaves_no_trace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert (found.words, found.targets) == (text.train.n_words, text.train.n_targets)
     assert found.seconds == pytest.approx(found.targets / found.targets_per_second)
     stored = load_file(tmp_path / "with" / "model.safetensors")
-    n_weights = sum(tensor.numel() for name, tensor in stored.items() if not name.startswith("settled"))
+    n_weights = sum(tensor.numel() for name, tensor in stored.items() if not name.startswith(("settled", "vocab")))
     assert found.parameters == n_weights
 
 
@@ -326,6 +328,10 @@ def test_an_architecture_is_fitted_to_the_text(sizes: BiLMConfig, tmp_path: Path
     train(text, tmp_path, sizes, SHORT, vocabulary=50)
     model = open_model(tmp_path)
     assert model.bilm.config.softmax_size == 50 == len(model.vocabulary or ())
+    # How often each word came; the last ones of the vocabulary are the rarest that it knows.
+    assert model.counts is not None
+    assert model.counts[3:].tolist() == [text.counts[text.words.index(word)] for word in model.vocabulary.words[3:]]
+    assert model.counts.sum() == text.train.n_words
     assert model.characters == text.characters
     assert model.bilm.config.char_cnn is not None
     assert model.bilm.config.char_cnn.max_characters == 16
