@@ -23,7 +23,11 @@ import pytest
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 QUOTE_HELP = runpy.run_path(str(REPOSITORY / "docs" / "quote_help.py"))  # a script, no module of ours
-PAGES = [*sorted(REPOSITORY.glob("README*.md")), REPOSITORY / "CONTRIBUTING.md", *sorted((REPOSITORY / "docs").glob("*.md"))]
+PAGES = [
+    *sorted(REPOSITORY.glob("README*.md")),
+    REPOSITORY / "CONTRIBUTING.md",
+    *sorted((REPOSITORY / "docs").glob("*.md")),
+]
 each_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(REPOSITORY).as_posix())
 
 BLOCK = re.compile(r"(?:<!-- (?P<mark>[^>]+) -->\s*)?^```(?P<kind>\w*)\n(?P<text>.*?)^```$", re.M | re.S)
