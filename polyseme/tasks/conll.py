@@ -182,6 +182,6 @@ def _broken(sentences: Sequence[Tagged], broken: Sequence[tuple[int, int]], sche
     before = repr(sentence.tags[at - 1]) if at else "the sentence's beginning"
     others = f" ({len(broken):,} such tags in all)" if len(broken) > 1 else ""
     return (
-        f"{sentence.place(at)}: {sentence.tags[at]!r} after {before} breaks {scheme.upper()}{others}; mend the file, or "
-        "read such a tag as the beginning of a new span with --repair-tags"
+        f"{sentence.place(at)}: {sentence.tags[at]!r} after {before} breaks {scheme.upper()}{others}; mend the file, "
+        "or read such a tag as the beginning of a new span with --repair-tags"
     )
