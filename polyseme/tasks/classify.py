@@ -22,7 +22,7 @@ from polyseme.batching import plan
 from polyseme.errors import InputError, OptionError
 from polyseme.nn.device import device_named
 from polyseme.tasks.data import Text
-from polyseme.tasks.features import Features, Inputs, Vectors, Words
+from polyseme.tasks.features import Features, Vectors, Words
 from polyseme.tasks.heads import BCN, AttentionHead, HeadConfig
 from polyseme.tasks.labels import check_known, label_set
 from polyseme.tasks.layers import TokenInput

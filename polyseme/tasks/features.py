@@ -67,6 +67,12 @@ class Source:
         """Whether a word's vectors depend on its sentence."""
         return isinstance(self.embedder, Embedder)
 
+    @property
+    def state(self) -> str | None:
+        """What a biLM's sentences start from; None where there is no state."""
+        state = self.embedder.state if isinstance(self.embedder, Embedder) else "none"
+        return None if state == "none" else state
+
     def text(self) -> TextConfig:
         """What the text went through before the vectors were trained."""
         if isinstance(self.embedder, Embedder):
@@ -206,7 +212,7 @@ def open_features(
     *,
     model: str | Path | None = None,
     vectors: Mapping[str, str | Path] | None = None,
-    state: Literal["settled", "zero"] | None = None,
+    state: str | None = None,
     threads: int | None = None,
     device: str = "cpu",
     cache: Path | None = None,
@@ -229,6 +235,8 @@ def open_features(
     sources = []
     for name in wanted:
         if name == CONTEXTUAL:
+            if state == "carry":
+                raise OptionError('state="carry" gives a word other vectors each time; tasks need "settled" or "zero"')
             if model is None:
                 raise OptionError(f"the feature {CONTEXTUAL} needs a model; give one with --model")
             embedder = load(model, state=state, threads=threads, device=device)

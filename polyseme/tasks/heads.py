@@ -3,7 +3,7 @@
 | head | what it is | for |
 |---|---|---|
 | `attention` | words through a linear layer, pooled by learned attention and maximum | a quick answer |
-| `bcn` | the biattentive classification network of McCann et al. 2017, 4, as Peters et al. 2018 used it | the best one |
+| `bcn` | the biattentive network of McCann et al. 2017, 4, as Peters et al. 2018 used it | the best one |
 | `esim` | `polyseme.tasks.nli` | pairs only |
 
 Legend: `B` texts, `T` words of the first text, `S` of the second, `D` size, `K` labels.
@@ -89,8 +89,8 @@ class Maxout(nn.Module):
         """*Shape:* (B, n_in) -> (B, n_out)."""
         # A last batch of one example has no variance to be normalized by.
         normal = self.norm(texts) if len(texts) > 1 or not self.training else texts
-        made: Tensor = self.linear(self.dropout(normal))
-        return made.unflatten(1, (-1, self.pieces)).amax(dim=2)
+        made: Tensor = self.linear(self.dropout(normal)).unflatten(1, (-1, self.pieces)).amax(dim=2)
+        return made
 
 
 class BCN(nn.Module):

@@ -9,6 +9,7 @@ from difflib import get_close_matches
 from typing import TypeVar
 
 from polyseme.errors import InputError, OptionError
+from polyseme.tasks.conll import Tagged
 from polyseme.tasks.data import Place, Text
 
 Item = TypeVar("Item")
@@ -19,6 +20,12 @@ LIKENESS = 0.8  # difflib's ratio
 def label_counts(texts: Iterable[Text]) -> dict[str, int]:
     """How many texts have each label, the most frequent first; equal counts by name."""
     counts = Counter(label for text in texts for label in text.labels)
+    return dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))
+
+
+def tag_counts(sentences: Iterable[Tagged]) -> dict[str, int]:
+    """How many words have each tag, the most frequent first; equal counts by name."""
+    counts = Counter(tag for sentence in sentences for tag in sentence.tags)
     return dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))
 
 

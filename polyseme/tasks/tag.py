@@ -256,7 +256,7 @@ def tag_set(train: TaggedData, dev: TaggedData) -> tuple[str, ...]:
     found = {tag for part in (train, dev) for sentence in part.sentences for tag in sentence.tags}
     if len({tag for sentence in train.sentences for tag in sentence.tags}) < 2:
         raise InputError(
-            f"{train.sentences[0].place()}: all words from here on have one tag ({next(iter(found))!r}); give "
+            f"{train.sentences[0].place()}: all words from here on have one tag ({train.sentences[0].tags[0]!r}); give "
             "sentences with at least two, or another --tag-column"
         )
     if train.scheme != "plain":
