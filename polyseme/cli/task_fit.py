@@ -48,8 +48,20 @@ class _Run:
     meter: Meter
     as_json: bool
     facts: dict[str, Any]
+    last_done: int = 0
+    epochs: int = 0
+
+    def vectors(self, done: int, total: int, unit: str) -> None:
+        """Progress of the vectors of one part of the data after the other."""
+        if done <= self.last_done:
+            self.meter.step("computing the next part's vectors")
+        self.last_done = done
+        self.meter.update(done, total, unit)
 
     def epoch(self, epoch: Epoch) -> None:
+        if not self.epochs:
+            self.meter.step("training")
+        self.epochs += 1
         self.meter.note(f"  epoch {epoch.number}: loss {epoch.loss:.4f}, dev {epoch.dev:.4f}")
 
     def tell(self, rows: list[tuple[str, str]]) -> None:
@@ -140,7 +152,7 @@ def fit(
                 meter.step("opening the vectors")
                 return open_features(
                     features, model=model, vectors=vector_files(vectors), state=state and state.value,
-                    threads=threads, device=device, cache=cache_folder(cache, not no_cache), progress=meter.update,
+                    threads=threads, device=device, cache=cache_folder(cache, not no_cache), progress=run.vectors,
                 )  # fmt: skip
 
             sizes: dict[str, Any] = {"input_dropout": input_dropout, "elmo_output": elmo_output}
@@ -227,7 +239,7 @@ def _tag(
         ("majority", f"accuracy {majority:.4f} on dev, with {most!r} for every word"),
     ])  # fmt: skip
     features = opened()
-    run.meter.step("training")
+    run.meter.step("computing the vectors, or reading them")
     return tag.fit(train, dev, features, config, run.loop, seeds=run.seeds, device=run.device, progress=run.epoch)
 
 
@@ -271,7 +283,7 @@ def _texts(
         warn(warning)
     run.tell([("tokenizer", name)])
     run.facts["tokenizer"] = name
-    run.meter.step("training")
+    run.meter.step("computing the vectors, or reading them")
     return classify.fit(
         train, dev, features, cut, config, run.loop, multi_label=columns.multi_label, balanced=balanced, metric=metric,
         seeds=run.seeds, device=run.device, progress=run.epoch,
