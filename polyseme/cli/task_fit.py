@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -50,6 +50,11 @@ class _Run:
     facts: dict[str, Any]
     last_done: int = 0
     epochs: int = 0
+    warnings: list[str] = field(default_factory=list)
+
+    def warn(self, text: str) -> None:
+        self.warnings.append(text)
+        warn(text)
 
     def vectors(self, done: int, total: int, unit: str) -> None:
         """Progress of the vectors of one part of the data after the other."""
@@ -167,7 +172,7 @@ def fit(
             save(task, out, report={**run.facts, "loop": asdict(loop), "train": train}, overwrite=overwrite)
     except DecodeError as error:
         raise retry_with_this_command(error, again()) from error
-    facts = run.facts | {"wrote": [out], "seconds": round(time.monotonic() - started, 3)}
+    facts = run.facts | {"warnings": run.warnings, "wrote": [out], "seconds": round(time.monotonic() - started, 3)}
     facts["next"] = quoted(["polyseme", "task", "evaluate", name, out, "TEST"])
     if json:
         emit(facts)
@@ -209,7 +214,7 @@ def _tag(
     columns = TagColumns(*column)
     data = read_tags(run.train, columns, run.encoding, run.errors, repair=repair)
     if data.repaired:
-        warn(f"{counted(data.repaired, 'tag')} of TRAIN broke {data.scheme.upper()} and begin a new span")
+        run.warn(f"{counted(data.repaired, 'tag')} of TRAIN broke {data.scheme.upper()} and begin a new span")
     if run.dev:
         dev = read_tags(run.dev, columns, run.encoding, run.errors, repair=repair)
         train = data
@@ -222,7 +227,7 @@ def _tag(
         train, dev = (TaggedData(tuple(part), data.scheme) for part in parts)
     config = tag.TagConfig(**(sizes | ({"cells": tuple(cells)} if cells else {})))
     for slip in likely_slips([(t, s.place(at)) for s in data.sentences for at, t in enumerate(s.tags)]):
-        warn(slip)
+        run.warn(slip)
     counts = tag_counts(train.sentences)
     most = max(counts, key=lambda tag: counts[tag])
     words = sum(len(sentence.words) for sentence in dev.sentences)
@@ -257,7 +262,7 @@ def _texts(
     train = read_texts(run.train, columns, encoding=run.encoding, encoding_errors=run.errors)
     label_set(train)
     for slip in likely_slips([(label, text.place) for text in train for label in text.labels]):
-        warn(slip)
+        run.warn(slip)
     if run.dev:
         dev = read_texts(run.dev, columns, encoding=run.encoding, encoding_errors=run.errors)
     else:
@@ -280,7 +285,7 @@ def _texts(
     name = tokenizer_name(reading["lang"], reading["tokenized"], own, train)
     cut = classify.Reading(name, tokenizer_for(name).version, reading["max_words"])
     for warning in classify.cut(train, cut).warnings:
-        warn(warning)
+        run.warn(warning)
     run.tell([("tokenizer", name)])
     run.facts["tokenizer"] = name
     run.meter.step("computing the vectors, or reading them")

@@ -77,27 +77,14 @@ class AttentionHead(nn.Module):
         return self.inputs.penalty()
 
 
-class Maxout(nn.Module):
-    """The largest of `pieces` linear maps (Goodfellow et al. 2013), after batch normalization and dropout."""
-
-    def __init__(self, n_in: int, n_out: int, dropout: float, pieces: int = 4) -> None:
-        super().__init__()
-        self.norm, self.dropout, self.pieces = nn.BatchNorm1d(n_in), nn.Dropout(dropout), pieces
-        self.linear = nn.Linear(n_in, n_out * pieces)
-
-    def forward(self, texts: Tensor) -> Tensor:
-        """*Shape:* (B, n_in) -> (B, n_out)."""
-        # A last batch of one example has no variance to be normalized by.
-        normal = self.norm(texts) if len(texts) > 1 or not self.training else texts
-        made: Tensor = self.linear(self.dropout(normal)).unflatten(1, (-1, self.pieces)).amax(dim=2)
-        return made
-
-
 class BCN(nn.Module):
     """The biattentive classification network (McCann et al. 2017, 4). A single text attends to itself.
 
     words --ReLU layer, BiLSTM--> x, y; c_y: for each word of x what it attends to in y, and the other way round;
-    [x; x - c_y; x * c_y] --BiLSTM--> max, mean, min and self-attentive pooling --> three maxout layers --> labels
+    [x; x - c_y; x * c_y] --BiLSTM--> max, mean, min and self-attentive pooling --> two ReLU layers --> labels
+
+    The end is that of Peters et al. 2018 (supplement): two ReLU layers with dropout in place of a batch-normalized
+    maxout network. Here, too, maxout began more slowly (a weak biLM, 3,000 texts of SST-2: docs/log.md).
     """
 
     def __init__(self, inputs: TokenInput, again: TokenInput | None, n_labels: int, n_texts: int, config: HeadConfig):
@@ -109,10 +96,15 @@ class BCN(nn.Module):
         self.dropout = nn.Dropout(config.dropout)
         size = 2 * config.cells + (again.size if again else 0)
         self.pools = nn.ModuleList(AttentionPool(size) for _ in range(n_texts))
-        joint = 4 * size * n_texts
-        middle, last = max(joint // 8, n_labels), max(joint // 32, n_labels)
-        self.maxouts = nn.Sequential(Maxout(joint, middle, config.dropout), Maxout(middle, last, config.dropout))
-        self.output = nn.Linear(last, n_labels)
+        self.output = nn.Sequential(
+            nn.Dropout(config.dropout),
+            nn.Linear(4 * size * n_texts, 2 * config.cells),
+            nn.ReLU(),
+            nn.Dropout(config.dropout),
+            nn.Linear(2 * config.cells, config.cells),
+            nn.ReLU(),
+            nn.Linear(config.cells, n_labels),
+        )
 
     def forward(self, texts: Sequence[Inputs]) -> Tensor:
         """*Shape:* one or two batches of B texts -> (B, K)."""
@@ -129,7 +121,7 @@ class BCN(nn.Module):
             smallest = -masked_max(-joined, text.mask)
             pooled += [masked_max(joined, text.mask), masked_mean(joined, text.mask), smallest]
             pooled.append(self.pools[at](joined, text.mask))
-        found: Tensor = self.output(self.maxouts(torch.cat(pooled, dim=1)))
+        found: Tensor = self.output(torch.cat(pooled, dim=1))
         return found
 
     def penalty(self) -> Tensor:

@@ -87,6 +87,7 @@ def train(
         parameters = [each for each in network.parameters() if each.requires_grad]
         optimizer = torch.optim.AdamW(parameters, lr=config.learning_rate, weight_decay=config.weight_decay)
         epochs: list[Epoch] = []
+        nothing_until = 0  # a figure of 0 says nothing yet: F1 of spans may stay there for some epochs
         best, best_state = Epoch(0, math.inf, -math.inf), copy.deepcopy(network.state_dict())
         for number in range(1, config.max_epochs + 1):
             # One pass over the data
@@ -112,7 +113,8 @@ def train(
             # Keep the best, slow down, or stop
             if epoch.dev > best.dev:
                 best, best_state = epoch, copy.deepcopy(network.state_dict())
-            since = number - best.number
+            nothing_until = number if epoch.dev == 0 else nothing_until
+            since = number - max(best.number, nothing_until)
             if since >= config.patience:
                 break
             if since and since % config.halve_after == 0:

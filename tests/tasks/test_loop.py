@@ -54,6 +54,13 @@ def test_the_best_epoch_is_kept_and_patience_ends_the_run() -> None:
     assert tuple(seen) == report.epochs
 
 
+def test_epochs_in_which_nothing_was_right_yet_do_not_count_against_patience() -> None:
+    measured = iter([0.0, 0.0, 0.0, 0.2, 0.1, 0.1, 0.3])
+    config = LoopConfig(patience=2, max_epochs=7)
+    _, report = train(lambda: nn.Linear(3, 1), [1] * 64, loss_of, lambda _: next(measured), config)
+    assert [epoch.dev for epoch in report.epochs] == [0.0, 0.0, 0.0, 0.2, 0.1, 0.1]
+
+
 def test_of_several_seeds_the_best_on_dev_is_kept() -> None:
     config = LoopConfig(max_epochs=2)
     found, reports = train_seeds(lambda: nn.Linear(3, 1), [1] * 64, loss_of, minus_error, config, (1, 2, 3))
