@@ -124,15 +124,12 @@ def fit(
     The model's vectors are computed once and kept on disk; another --head, --seed or --epochs then starts at once.
     """
     name = kind.value
-    if name == "tag":
-        refuse_foreign(
-            name, {"--text-column": text_column, "--second-column": second_column, "--label-column": label_column,
-                   "--multi-label": multi_label, "--head": head, "--balanced": balanced},
-        )  # fmt: skip
-    else:
-        refuse_foreign(name, {"--word-column": word_column, "--tag-column": tag_column, "--repair-tags": repair_tags})
-        if cells is not None and len(cells) > 1:
-            raise OptionError(f"--cells is given once for {name}; was: {cells}")
+    _refuse_foreign(
+        name, cells,
+        {"--text-column": text_column, "--second-column": second_column, "--label-column": label_column,
+         "--multi-label": multi_label, "--head": head, "--balanced": balanced},
+        {"--word-column": word_column, "--tag-column": tag_column, "--repair-tags": repair_tags},
+    )  # fmt: skip
     from polyseme.tasks.features import open_features
     from polyseme.tasks.folder import refuse_existing, save
     from polyseme.tasks.loop import LoopConfig
@@ -169,17 +166,36 @@ def fit(
                 reading = {"lang": lang, "tokenized": tokenized, "max_words": max_words}
                 task, reports = _texts(run, opened, columns, reading, sizes, metric.value, balanced)
             run.facts |= _outcome(task, reports)
-            save(task, out, report={**run.facts, "loop": asdict(loop), "train": train}, overwrite=overwrite)
+            save(
+                task,
+                out,
+                report={**run.facts, "loop": asdict(loop), "files": [*train, *(dev or ())]},
+                overwrite=overwrite,
+            )
     except DecodeError as error:
         raise retry_with_this_command(error, again()) from error
     facts = run.facts | {"warnings": run.warnings, "wrote": [out], "seconds": round(time.monotonic() - started, 3)}
-    facts["next"] = quoted(["polyseme", "task", "evaluate", name, out, "TEST"])
+    _tell(facts | {"next": quoted(["polyseme", "task", "evaluate", name, out, "TEST"])}, json=json)
+
+
+def _tell(facts: dict[str, Any], *, json: bool) -> None:
     if json:
         emit(facts)
         return
     best = f"{facts['dev_best']:.4f} in epoch {facts['epoch']} of seed {facts['seed']}"
-    rows = [("dev", f"{facts['metric']} {best}"), ("mixes", _mixes(facts)), ("time", f"{facts['seconds']:,.1f} s")]
-    say(table([*rows, ("wrote", out), ("next", facts["next"])]))
+    rows = [("dev", f"{facts['metric']} {best}")]
+    if len(facts["seeds"]) > 1:
+        rows.append(("seeds", ", ".join(f"{seed}: {value:.4f}" for seed, value in facts["seeds"].items())))
+    rows += [("mixes", _mixes(facts)), ("time", f"{facts['seconds']:,.1f} s"), ("wrote", facts["wrote"][0])]
+    say(table([*rows, ("next", facts["next"])]))
+
+
+def _refuse_foreign(
+    kind: str, cells: list[int] | None, of_texts: dict[str, object], of_tags: dict[str, object]
+) -> None:
+    refuse_foreign(kind, of_texts if kind == "tag" else of_tags)
+    if kind != "tag" and cells is not None and len(cells) > 1:
+        raise OptionError(f"--cells is given once for {kind}; was: {cells}")
 
 
 def _mixes(facts: dict[str, Any]) -> str:

@@ -23,6 +23,7 @@ from polyseme.text.sources import Source, find_sources, open_source
 
 _COMPRESSED = (".gz", ".xz", ".zst", ".zstd")
 CONLLU_COLUMNS = 10
+MAX_WORDS = 5_000  # of one sentence; the longest in the CoNLL sets has 1,238 (Spanish, 2002)
 UPOS = 4
 
 
@@ -89,6 +90,12 @@ def read_tagged(
             found += read(source, lines, columns)
     if not found:
         raise InputError(f"no sentence in {', '.join(source.path for source in sources[:3])}; the input is empty")
+    for sentence in found:
+        if len(sentence.words) > MAX_WORDS:
+            raise InputError(
+                f"{sentence.place()}: a sentence of {len(sentence.words):,} words begins here, where {MAX_WORDS:,} are "
+                "the limit; are the blank lines between sentences missing?"
+            )
     if not columns.tagged:
         return TaggedData(tuple(found), "plain")
     scheme = scheme or scheme_of(sentence.tags for sentence in found)

@@ -96,7 +96,7 @@ class TagNetwork(nn.Module):
         scores = self.scores(inputs).clone()
         last = inputs.lengths - 1
         scores[:, 0] += self.first
-        scores[torch.arange(len(last)), last] += self.last
+        scores[torch.arange(len(last), device=last.device), last] += self.last
         learned = self.crf.transitions.data
         self.crf.transitions.data = learned + self.between
         try:

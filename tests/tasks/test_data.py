@@ -154,6 +154,7 @@ def test_columns_and_conllu_are_read_with_the_line_of_each_word(tmp_path: Path) 
         ("EU B-ORG\n\nx I-PER\nx B-PER\n", r"a\.conll, line 3: 'I-PER' after the sentence's beginning breaks BIO"),
         ("EU B-ORG\nx E-PER\nx B-X\n", r"a\.conll, line 2: 'E-PER' after 'B-ORG' breaks BIOES \(2 such tags"),
         ("\n\n", r"no sentence in"),
+        ("x O\n\n" + "y O\n" * 5_001, r"a\.conll, line 3: a sentence of 5,001 words begins here"),
     ],
 )
 def test_bad_columns_and_broken_schemes_are_named_with_file_and_line(
