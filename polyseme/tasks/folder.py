@@ -68,7 +68,8 @@ def save(task: Task, path: str | Path, *, report: Mapping[str, Any] | None = Non
         working = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
         tensors = {name: value.detach().cpu().contiguous() for name, value in task.network.state_dict().items()}
         save_file(tensors, working / TENSORS)
-        (working / CONFIG).write_text(json.dumps(config, indent=1, ensure_ascii=False), encoding="utf-8")
+        # In ASCII: the path of a model may hold bytes that are no UTF-8.
+        (working / CONFIG).write_text(json.dumps(config, indent=1), encoding="utf-8")
         make_public(working / TENSORS)
         publish(working, path)
     except (OSError, SafetensorError) as error:

@@ -34,7 +34,9 @@ def nlp() -> spacy.language.Language:
 
 
 @pytest.fixture
-def features(tmp_path: Path) -> Features:
+def features(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Features:
+    """One-hot words. Tasks are named from the working folder: spaCy's configuration cannot hold every path."""
+    monkeypatch.chdir(tmp_path)
     words = ["Ann", "Bob", "met", "New", "York", "in", ".", "good", "bad"]
     write_vectors(StaticVectors(words, np.eye(len(words))), tmp_path / "words")
     return open_features("words", vectors={"words": tmp_path / "words"})
@@ -69,8 +71,8 @@ def test_a_tagger_sets_entities_and_tags(nlp: spacy.language.Language, features:
         tuple(Tagged(s.words, tuple(t[0] for t in s.tags), "a", s.lines) for s in data.sentences), "plain"
     )
     folder.save(tag.fit(plain, plain, features, config, LOOP)[0], tmp_path / "plain")
-    nlp.add_pipe("polyseme_task", config={"task": str(tmp_path / "spans")})
-    nlp.add_pipe("polyseme_task", "tags", config={"task": str(tmp_path / "plain")})
+    nlp.add_pipe("polyseme_task", config={"task": "spans"})
+    nlp.add_pipe("polyseme_task", "tags", config={"task": "plain"})
     (doc, empty) = nlp.pipe(["Ann met Bob. Bob  in New York.", ""])
     assert [(each.text, each.label_) for each in doc.ents] == [
         ("Ann", "P"),
@@ -86,7 +88,7 @@ def test_a_classifier_sets_probabilities(nlp: spacy.language.Language, features:
     texts = [Text((words,), (label,), Place("a", 1)) for words, label in [("Ann good", "yes"), ("Bob bad", "no")] * 3]
     found, _ = classify.fit(texts, texts, features, Reading("ptb"), HeadConfig(cells=16, dropout=0), LOOP)
     folder.save(found, tmp_path / "task")
-    nlp.add_pipe("polyseme_task", config={"task": str(tmp_path / "task")})
+    nlp.add_pipe("polyseme_task", config={"task": "task"})
     good, empty, bad = nlp.pipe(["Ann good", "", "Bob bad"])
     assert good.cats["yes"] > 0.5 > bad.cats["yes"]
     assert empty.cats == {}
@@ -99,4 +101,4 @@ def test_a_task_of_pairs_is_refused(nlp: spacy.language.Language, features: Feat
     found, _ = classify.fit(pairs, pairs, features, Reading("ptb"), HeadConfig(cells=4), LoopConfig(max_epochs=1))
     folder.save(found, tmp_path / "task")
     with pytest.raises(UnsupportedModelError, match="pairs of texts"):
-        nlp.add_pipe("polyseme_task", config={"task": str(tmp_path / "task")})
+        nlp.add_pipe("polyseme_task", config={"task": "task"})
