@@ -18,6 +18,7 @@ from polyseme.errors import DecodeError, OptionError, OutputError
 
 if TYPE_CHECKING:
     from polyseme.tasks.classify import Classifier
+    from polyseme.tasks.conll import Tagged
     from polyseme.tasks.data import Text
     from polyseme.tasks.tag import Tagger
 
@@ -50,7 +51,7 @@ def predict(
     """Label texts that have no labels, or the words of raw text: one JSON object a text, in input order.
 
     Texts are cut into words as those for training were; for tag as the model's were, or as --lang says. Entities are
-    given with (start, end) in characters of the text.
+    given with (start, end) in characters of the text. Of .conll and .conllu files tag takes the words as they are.
     """
     if out is not None:
         if Path(out).suffix != ".jsonl":
@@ -58,6 +59,7 @@ def predict(
         if Path(out).exists() and not overwrite:
             raise OutputError(f"{out} exists already; choose another name, or pass --overwrite to replace it")
     from polyseme.tasks.classify import Classifier
+    from polyseme.tasks.conll import TagColumns, read_tagged
     from polyseme.tasks.data import TextColumns, read_texts
     from polyseme.tasks.folder import open_task, read_config
 
@@ -75,7 +77,10 @@ def predict(
                 task, kind=kind.value, model=model, vectors=vector_files(vectors), threads=threads, device=device
             )
             meter.step("reading")
-            texts = read_texts(input, columns, encoding=encoding, encoding_errors=encoding_errors.value)
+            given: dict[str, Any] = {"encoding": encoding, "encoding_errors": encoding_errors.value}
+            cut = kind.value == "tag" and all(Path(name).suffixes[:1] in ([".conll"], [".conllu"]) for name in input)
+            words = read_tagged(input, TagColumns(tagged=False), **given).sentences if cut else ()
+            texts = [] if cut else read_texts(input, columns, **given)
             meter.step("predicting")
 
             def lines() -> Iterator[str]:
@@ -86,11 +91,13 @@ def predict(
                             "--lang and --tokenized belong to `task fit`; texts are cut as they were there"
                         )
                     found = _labelled(opened, texts)
+                elif cut:
+                    found = _tagged_words(opened, words)
                 else:
                     found = _tagged(opened, texts, lang, tokenized)
                 for each in found:
                     done += 1
-                    meter.update(done, len(texts), "texts")
+                    meter.update(done, len(texts) + len(words), "texts")
                     yield json_module.dumps(each, ensure_ascii=out is None)
 
             if out is None:
@@ -116,6 +123,14 @@ def _labelled(classifier: Classifier, texts: Sequence[Text]) -> Iterator[dict[st
             given |= {"labels": found.labels} if classifier.multi_label else {"label": found.labels[0]}
             chances = zip(classifier.labels, found.probabilities, strict=True)
             yield given | {"probabilities": {label: round(p, 4) for label, p in chances}}
+
+
+def _tagged_words(tagger: Tagger, sentences: Sequence[Tagged]) -> Iterator[dict[str, Any]]:
+    """Of words that are given, from files of columns."""
+    waiting = iter(sentences)
+    while block := list(islice(waiting, TEXTS_AT_ONCE)):
+        for sentence, tags in zip(block, tagger.tag([each.words for each in block]), strict=True):
+            yield {"tokens": sentence.words, "tags": tags}
 
 
 def _tagged(tagger: Tagger, texts: Sequence[Text], lang: str | None, tokenized: bool) -> Iterator[dict[str, Any]]:

@@ -127,6 +127,9 @@ def test_words_are_tagged_with_places_in_raw_text(awkward_path: Path, entities: 
         ("PER", "Bob"),
         ("LOC", "New York"),
     ]
+    found = runner.invoke(app, ["task", "predict", "tag", str(out), str(entities)]).stdout.splitlines()
+    assert json.loads(found[1]) == {"tokens": ["New", "York", "waits0", "."], "tags": ["B-LOC", "I-LOC", "O", "O"]}
+    assert len(found) == 16
     assert second["entities"] == [{"label": "LOC", "start": 2, "end": 10, "text": "New York"}]
 
 
