@@ -122,7 +122,7 @@ def open_task(
             task = _task(config, features, device)
         task.network.load_state_dict(load_file(path / TENSORS))
     except (KeyError, TypeError, ValueError, AttributeError, OSError, RuntimeError, SafetensorError) as error:
-        raise DamagedModelError(f"{path}: damaged ({type(error).__name__}: {error}); fit the task again") from error
+        raise DamagedModelError(f"{path}: damaged ({type(error).__name__}: {_first_line(error)}); fit again") from error
     task.network.eval()
     return task
 
@@ -155,6 +155,11 @@ def _source_facts(source: Source) -> dict[str, Any]:
         "name": source.name, "path": _lasting(source.path), "identity": source.identity, "layers": source.n_layers,
         "width": source.width, "state": source.state,
     }  # fmt: skip
+
+
+def _first_line(error: Exception) -> str:
+    """torch lists every tensor that does not fit, a line each."""
+    return (str(error).splitlines() or [""])[0].strip()
 
 
 def _lasting(path: str) -> str:
