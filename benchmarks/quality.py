@@ -24,7 +24,17 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from quality import perplexity, probes, report, senses, sentences, tables, tagger, vectors  # the folder beside this
+from quality import (
+    pairs,
+    perplexity,
+    probes,
+    report,
+    senses,
+    sentences,
+    tables,
+    tagger,
+    vectors,
+)  # the folder beside this
 from quality.cache import Cache
 from quality.readers import DATA
 from quality.run import Result, Run, Score, Sizes
@@ -33,8 +43,8 @@ from polyseme.text.tokenize import tokenizer_for
 
 TASKS: dict[str, Callable[[Run], Result]] = {
     "perplexity": perplexity.perplexity,
-    "wic": senses.word_in_context,
-    "scws": senses.similarity_of_usage,
+    "wic": pairs.word_in_context,
+    "scws": pairs.similarity_of_usage,
     "wsd_words": senses.lexical_samples,
     "wsd_all": senses.all_word_senses,
     "sts": sentences.sentence_similarity,

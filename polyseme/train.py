@@ -350,10 +350,11 @@ class Run:
         if loaded is None:
             raise OutputError(f"{self.folder}: its checkpoints are gone, so there is nothing to go back to")
         tensors, position = loaded
-        if position.update > self.n_updates - self.config.cool_down and not position.cooling:
+        last = self.n_updates - self.config.cool_down
+        if position.update > last and not position.cooling:
             raise ResumeError(
-                f"{self.folder} holds {position.update:,} updates, and a run of {self.n_updates:,} with a cool-down of "
-                f"{self.config.cool_down:,} should cool down by then; give more updates"
+                f"{self.folder} holds {position.update:,} updates, and this run should end, or begin to cool down, "
+                f"after {max(0, last):,}; give more updates"
             )
         checkpoint.restore(tensors, self.bilm, self.optimizer)
         vars(self.position).update(vars(position))

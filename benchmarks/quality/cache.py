@@ -9,6 +9,7 @@ Legend: `N` rows, `L` layers, `W` width of one layer.
 from __future__ import annotations
 
 import hashlib
+import itertools
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -54,21 +55,32 @@ class Cache:
         """The vectors of every word."""
         starts = np.concatenate([[0], np.cumsum([len(words) for words in sentences])]).astype(np.int64)
 
-        def reduce(_: int, found: Embedding) -> Array:
-            return found.layers.transpose(1, 0, 2)
+        def compute(out: Array) -> None:
+            for index, found in self._embedded(source, sentences):
+                out[starts[index] : starts[index + 1]] = found.layers.transpose(1, 0, 2)
 
-        rows = self._rows(source, "tokens", sentences, int(starts[-1]), reduce)
-        return TokenVectors(rows, starts)
+        shape = (int(starts[-1]), len(source.layers), source.width)
+        return TokenVectors(self._made(source, "tokens", shape, compute, (), sentences), starts)
 
-    def mentions(self, source: Source, mentions: Sequence[Mention]) -> Array:
-        """The mean vector of each mention's words. *Shape:* (N, L, W)."""
+    def mentions(self, source: Source, mentions: Sequence[Mention], windows: Sequence[int] = (0,)) -> Array:
+        """The mean vector of each mention's words and of so many on each side, for every window.
 
-        def reduce(index: int, found: Embedding) -> Array:
-            mention = mentions[index]
-            return np.asarray(found.layers[:, mention.start : mention.end].mean(axis=1, dtype=np.float32))[None]
+        *Shape:* (N, windows, L, W). Mentions in the same sentence that follow each other cost one.
+        """
+        groups = [list(group) for _, group in itertools.groupby(mentions, key=lambda mention: mention.words)]
+        shape = (len(mentions), len(windows), len(source.layers), source.width)
 
-        places = [f"{mention.start} {mention.end}" for mention in mentions]
-        return self._rows(source, "mentions", [mention.words for mention in mentions], len(mentions), reduce, places)
+        def compute(out: Array) -> None:
+            at = 0
+            for index, found in self._embedded(source, [group[0].words for group in groups]):
+                for mention in groups[index]:
+                    for column, side in enumerate(windows):
+                        words = found.layers[:, max(0, mention.start - side) : mention.end + side]
+                        out[at, column] = words.mean(axis=1, dtype=np.float32)
+                    at += 1
+
+        also = [*map(str, windows), *(f"{mention.start} {mention.end}" for mention in mentions)]
+        return self._made(source, "mentions", shape, compute, also, [mention.words for mention in mentions])
 
     def texts(self, source: Source, texts: Sequence[Sequence[Words]], pools: Sequence[Pool]) -> Array:
         """One vector a text and pool. *Shape:* (N, pools, L, W); zeros for a text without words."""
@@ -91,27 +103,6 @@ class Cache:
         return self._made(source, "texts", shape, compute, also, sentences)
 
     # --- files
-
-    def _rows(
-        self,
-        source: Source,
-        kind: str,
-        sentences: Sequence[Words],
-        n_rows: int,
-        reduce: Callable[[int, Embedding], Array],
-        also: Sequence[str] = (),
-    ) -> Array:
-        """What `reduce` makes of each sentence, (rows, L, W), one after the other."""
-        shape = (n_rows, len(source.layers), source.width)
-
-        def compute(out: Array) -> None:
-            at = 0
-            for index, found in self._embedded(source, sentences):
-                rows = reduce(index, found)
-                out[at : at + len(rows)] = rows
-                at += len(rows)
-
-        return self._made(source, kind, shape, compute, also, sentences)
 
     def _made(
         self,

@@ -1,155 +1,88 @@
-"""Does a word's vector know its sense? Word in context, usage similarity, and disambiguation by nearest neighbour.
+"""Which sense has this word? The nearest mean of the contexts of each sense (Peters et al. 2018, section 5.3).
 
-A biLM is asked layer by layer, and by the mean of its layers. A static vector is the same in every context, so static
-vectors get two views more, in which the context speaks: the mean over five words on each side, and over the sentence.
-The view that tables show is chosen on dev data, for every kind of vectors alike.
+A view is a layer, by itself or averaged with the words around; the mix of all views is learned from the training
+contexts, each held against means that leave it out. Dev data choose what tables show, for every kind of vectors alike.
+
+Legend: `N` mentions, `C` candidates (the senses that each mention may have), `V` views, `W` width of one view.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from .metrics import bootstrap, spearman, wilson
-from .readers import (
-    DATA,
-    Mention,
-    MentionPair,
-    SenseMention,
-    all_words,
-    lexical_sample,
-    limited,
-    usage_similarity,
-    words_in_context,
-)
-from .run import Floats, Result, Run, Score, chosen, layer_views
+from .contexts import MIX, mix_of_candidates, unit, views
+from .metrics import bootstrap
+from .readers import DATA, SenseMention, all_words, lexical_sample, limited
+from .run import Floats, Result, Run, Score, chosen
 from .vectors import Source
 
-CONTEXT_WORDS = 5
 TIE = 1e-6
 DEV_DOCUMENTS = 10  # every tenth document of SemCor chooses the view
+BLOCK = 20_000  # candidates at a time
 
 
-def views(run: Run, source: Source, mentions: Sequence[Mention]) -> dict[str, Floats]:
-    """What is compared. *Shape:* (mentions, W) a view."""
-    found = layer_views(source, run.cache.mentions(source, mentions))
-    if source.kind == "static":
-        near = [
-            Mention(m.words, max(0, m.start - CONTEXT_WORDS), min(len(m.words), m.end + CONTEXT_WORDS))
-            for m in mentions
-        ]
-        whole = [Mention(m.words, 0, len(m.words)) for m in mentions]
-        for name, context in ((f"mean of {CONTEXT_WORDS} words a side", near), ("mean of the sentence", whole)):
-            found[name] = run.cache.mentions(source, context)[:, 0]
-    return found
+@dataclass(frozen=True)
+class Candidates:
+    """What each mention might mean. `of`: its mention, `senses`: its sense; both (C,). `scores`: (C, V), cosines.
 
+    The candidates of one mention stand together, in falling order of their training counts.
+    """
 
-def cosines(first: Floats, second: Floats) -> Floats:
-    """The cosine of each row with its partner; 0 where a vector is zero."""
-    return np.asarray((unit(first) * unit(second)).sum(axis=1))
+    of: npt.NDArray[np.int64]
+    senses: Sequence[str]
+    scores: Floats
 
+    def answers(self, shares: npt.NDArray[Any], mentions: int) -> list[str | None]:
+        """The best sense of each mention by the sum of its scores; None where there is no candidate.
 
-def unit(rows: Floats) -> Floats:
-    """Rows of length 1; zero rows stay."""
-    length = np.linalg.norm(rows, axis=1, keepdims=True)
-    return np.asarray(rows / np.where(length == 0, 1, length), dtype=np.float32)
-
-
-# --- pairs of words in context
-
-
-def word_in_context(run: Run) -> Result:
-    """WiC: the same sense where the cosine exceeds a threshold, which dev chooses; chance is one half."""
-    dev, test = (limited(words_in_context(split), run.sizes.quick) for split in ("dev", "test"))
-    gold = np.asarray([pair.score > 0 for pair in test])
-    scores = []
-    for source in run.sources:
-        on_dev, on_test = _pair_cosines(run, source, dev), _pair_cosines(run, source, test)
-        cuts = {view: threshold(values, [pair.score > 0 for pair in dev]) for view, values in on_dev.items()}
-        best = chosen({view: share for view, (_, share) in cuts.items()})
-        for view, values in on_test.items():
-            right = int(((values > cuts[view][0]) == gold).sum())
-            interval = wilson(right, len(test))
-            facts = {"dev": cuts[view][1], "above_chance": interval[0] > 0.5}
-            scores.append(
-                Score("wic", source.name, view, "accuracy", right / len(test), (), interval, len(test),
-                      view == best, facts)
-            )  # fmt: skip
-    return Result(scores, {"dev_pairs": len(dev), "test_pairs": len(test)})
-
-
-def similarity_of_usage(run: Run) -> Result:
-    """SCWS: the cosine of two words in their contexts, against people's ratings; every second pair chooses the view."""
-    pairs = limited(usage_similarity(), run.sizes.quick)
-    ratings = np.asarray([pair.score for pair in pairs])
-    dev = np.arange(len(pairs)) % 2 == 0
-    scores = []
-    for source in run.sources:
-        found = _pair_cosines(run, source, pairs)
-        best = chosen({view: spearman(values[dev], ratings[dev]) for view, values in found.items()})
-        for view, values in found.items():
-            scores.append(_correlation(source, view, values[~dev], ratings[~dev], view == best))
-    return Result(scores, {"dev_pairs": int(dev.sum()), "test_pairs": int((~dev).sum())})
-
-
-def _correlation(source: Source, view: str, values: Floats, ratings: npt.NDArray[np.float64], is_chosen: bool) -> Score:
-    interval = bootstrap(lambda drawn: spearman(values[drawn], ratings[drawn]), len(values))
-    value = spearman(values, ratings)
-    return Score("scws", source.name, view, "Spearman", value, (), interval, len(values), is_chosen)
-
-
-def _pair_cosines(run: Run, source: Source, pairs: Sequence[MentionPair]) -> dict[str, Floats]:
-    found = views(run, source, [pair.first for pair in pairs] + [pair.second for pair in pairs])
-    return {view: cosines(rows[: len(pairs)], rows[len(pairs) :]) for view, rows in found.items()}
-
-
-def threshold(values: Floats, same: Sequence[bool]) -> tuple[float, float]:
-    """(the cut above which to say "the same", the share of right answers with it)."""
-    order = np.argsort(values, kind="stable")
-    sorted_values, positive = np.asarray(values, dtype=np.float64)[order], np.asarray(same)[order]
-    # Cut k says "not the same" to the first k values; only cuts between different values can be made.
-    right = np.concatenate([[0], np.cumsum(~positive)]) + positive.sum() - np.concatenate([[0], np.cumsum(positive)])
-    ends = np.concatenate([[sorted_values[0] - 1], sorted_values, [sorted_values[-1] + 1]])
-    possible = ends[:-1] < ends[1:]
-    best = int(np.argmax(np.where(possible, right, -1)))
-    return float((ends[best] + ends[best + 1]) / 2), float(right[best] / len(positive))
-
-
-# --- word-sense disambiguation
+        The first of equals wins, so that vectors which cannot tell senses apart give the first sense.
+        """
+        said: list[str | None] = [None] * mentions
+        total = self.scores @ np.asarray(shares, dtype=np.float32)
+        begins = np.flatnonzero(np.diff(self.of, prepend=-1))
+        for begin, end in zip(begins, [*begins[1:], len(total)], strict=True):
+            near = total[begin:end]
+            said[self.of[begin]] = self.senses[int(begin + np.argmax(near >= near.max() - TIE))]
+        return said
 
 
 class SenseVectors:
-    """The mean vector of each sense's training contexts; a word takes the sense of the nearest (by cosine).
+    """The mean vector of each sense's training contexts, view by view."""
 
-    Peters et al. 2018, section 5.3, after Melamud et al. 2016. Senses of a lemma stand in falling order of their
-    counts, and the first of equals wins, so that vectors which cannot tell senses apart give the first sense.
-    """
-
-    def __init__(self, training: Sequence[SenseMention], rows: Floats) -> None:
+    def __init__(self, training: Sequence[SenseMention], rows: Mapping[str, Floats]) -> None:
         self._senses = first_senses(training)
-        number = {key: at for at, key in enumerate((lemma, s) for lemma, all_ in self._senses.items() for s in all_)}
-        of_row = np.asarray([number[each.lemma, each.sense] for each in training])
+        self._number = {
+            key: at for at, key in enumerate((lemma, s) for lemma, all_ in self._senses.items() for s in all_)
+        }
+        of_row = np.asarray([self._number[each.lemma, each.sense] for each in training])
         order = np.argsort(of_row, kind="stable")
-        begins = np.searchsorted(of_row[order], np.arange(len(number)))
-        sums = np.add.reduceat(np.asarray(rows, dtype=np.float32)[order], begins, axis=0)
-        self._means, self._number = unit(sums), number
+        begins = np.searchsorted(of_row[order], np.arange(len(self._number)))
+        self._sums = {
+            view: np.add.reduceat(np.asarray(found, dtype=np.float32)[order], begins, axis=0)
+            for view, found in rows.items()
+        }
 
-    def senses(self, mentions: Sequence[SenseMention], rows: Floats) -> list[str | None]:
-        """The sense of each; None for a lemma without training contexts."""
-        vectors = unit(rows)
-        found: list[str | None] = []
-        for each, vector in zip(mentions, vectors, strict=True):
-            possible = self._senses.get(each.lemma)
-            if possible is None:
-                found.append(None)
-                continue
-            near = self._means[[self._number[each.lemma, sense] for sense in possible]] @ vector
-            found.append(possible[int(np.argmax(near >= near.max() - TIE))])
-        return found
+    def candidates(
+        self, mentions: Sequence[SenseMention], rows: Mapping[str, Floats], among_training: bool = False
+    ) -> Candidates:
+        """The cosine of every mention with every sense of its lemma. `among_training`: with means that leave it out."""
+        found = [(at, sense) for at, each in enumerate(mentions) for sense in self._senses.get(each.lemma, ())]
+        of = np.asarray([at for at, _ in found], dtype=np.int64)
+        number = np.asarray([self._number[mentions[at].lemma, sense] for at, sense in found], dtype=np.int64)
+        own = np.asarray([among_training and mentions[at].sense == sense for at, sense in found], dtype=np.bool_)
+        scores = np.zeros((len(found), len(rows)), dtype=np.float32)
+        for column, view in enumerate(rows):
+            for block in (slice(begin, begin + BLOCK) for begin in range(0, len(found), BLOCK)):
+                here = np.asarray(rows[view][of[block]], dtype=np.float32)
+                means = unit(self._sums[view][number[block]] - here * own[block, None])
+                scores[block, column] = (unit(here) * means).sum(axis=1)
+        return Candidates(of, [sense for _, sense in found], scores)
 
 
 def first_senses(training: Sequence[SenseMention]) -> dict[str, list[str]]:
@@ -204,15 +137,30 @@ def _disambiguated(
 ) -> list[Score]:
     """A score a view. `again`: once the view is chosen, the dev contexts join the training."""
     learned, on_dev, on_test = (views(run, source, [each.mention for each in part]) for part in (training, dev, test))
-    shares, scores = {}, {}
-    for view in learned:
-        model = SenseVectors(training, learned[view])
-        shares[view] = _score(name, source.name, view, model.senses(dev, on_dev[view]), dev).value if dev else 0.0
-        if again:
-            model = SenseVectors([*training, *dev], np.concatenate([learned[view], on_dev[view]]))
-        scores[view] = (model.senses(test, on_test[view]), shares[view])
-    best = chosen(shares)
-    return [_score(name, source.name, view, said, test, view == best, share) for view, (said, share) in scores.items()]
+    model = SenseVectors(training, learned)
+    shares = dict(zip(learned, np.eye(len(learned)), strict=True)) | {MIX: learned_mix(model, training, learned)}
+    candidates = model.candidates(dev, on_dev)
+    found = {
+        view: _score(name, source.name, view, candidates.answers(share, len(dev)), dev).value if dev else 0.0
+        for view, share in shares.items()
+    }
+    if again:
+        both = {view: np.concatenate([learned[view], on_dev[view]]) for view in learned}
+        model = SenseVectors([*training, *dev], both)
+    candidates, best = model.candidates(test, on_test), chosen(found)
+    mix = {view: round(float(share), 3) for view, share in zip(learned, shares[MIX], strict=True)}
+    return [
+        _score(name, source.name, view, candidates.answers(share, len(test)), test, view == best,
+               {"dev": found[view], **({"mix": mix} if view == MIX else {})})
+        for view, share in shares.items()
+    ]  # fmt: skip
+
+
+def learned_mix(model: SenseVectors, training: Sequence[SenseMention], rows: Mapping[str, Floats]) -> npt.NDArray[Any]:
+    """The share of each view that tells the training contexts' senses apart best. *Shape:* (V,)."""
+    candidates = model.candidates(training, rows, among_training=True)
+    right = np.asarray([training[at].sense == s for at, s in zip(candidates.of, candidates.senses, strict=True)])
+    return mix_of_candidates(candidates.scores, candidates.of, right)
 
 
 def _first_sense(name: str, training: Sequence[SenseMention], test: Sequence[SenseMention]) -> Score:
@@ -227,7 +175,7 @@ def _score(
     said: Sequence[str | None],
     test: Sequence[SenseMention],
     is_chosen: bool = False,
-    dev: float | None = None,
+    more: Mapping[str, Any] | None = None,
 ) -> Score:
     """F1, which is the accuracy where every word got an answer."""
     right = np.asarray([answer == each.sense for answer, each in zip(said, test, strict=True)])
@@ -236,7 +184,7 @@ def _score(
     def f1(drawn: npt.NDArray[np.int64]) -> float:
         return float(2 * right[drawn].sum() / (answered[drawn].sum() + len(drawn)))
 
-    facts = {"answered": float(answered.mean()), **({} if dev is None else {"dev": dev})}
+    facts = {"answered": float(answered.mean()), **(more or {})}
     everything = np.arange(len(test))
     interval = bootstrap(f1, len(test))
     return Score(name, vectors, view, "F1", f1(everything), (), interval, len(test), is_chosen, facts)

@@ -15,11 +15,11 @@ import numpy as np
 from sklearn.feature_extraction.text import TfidfVectorizer  # type: ignore[import-untyped]
 
 from .cache import Pool
+from .contexts import cosines
 from .metrics import NOISE, bootstrap, damaged, spearman
 from .probes import Examples, Probe, draw
 from .readers import DATA, Text, TextPair, Words, labelled_texts, similar_sentences
 from .run import Floats, Result, Run, Score, chosen, layer_views, seeded
-from .senses import cosines
 from .vectors import Source, spoken
 
 BAG = "bag of words"

@@ -66,7 +66,7 @@ def layer_table(report: Report) -> str:
                 for row in report["tasks"][task]["scores"]
                 if (row["data"], row["metric"], row["vectors"]) == (data, metric, deep)
             }
-            views = views or [view for view in found if "," not in view]
+            views = views or [view for view in found if "," not in view and view != "learned mix"]
             if views and set(views) <= set(found):
                 best = max(found[view]["value"] for view in views)
                 rows.append([NAMES[task], data, metric, *(_cell(found[view], best) for view in views)])

@@ -18,6 +18,7 @@ pytest.importorskip("sklearn", reason="the quality suite needs benchmarks/requir
 
 from quality import metrics, probes, tables, tagger
 from quality.cache import TokenVectors
+from quality.contexts import WINDOWS
 
 REPOSITORY = Path(__file__).resolve().parent.parent.parent
 Put = Callable[[str, str], None]
@@ -139,7 +140,7 @@ def test_a_run_writes_its_results_and_a_resumed_one_leaves_them_alone(
     shared: Path, put: Put, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     lines = [wic_line("T", "The bank raised its rates", "its bank rates"), wic_line("F", "river bank", "bank its .")]
-    for split in ("dev", "test"):
+    for split in ("train", "dev", "test"):
         put(f"tasks/similarity_in_context/wic/{split}.jsonl.xz", "\n".join(lines) + "\n")
     (shared / "v.txt").write_text("bank 1 0\nriver 0 1\n", encoding="utf-8")
     out = shared / "results" / "quality.json"
@@ -153,8 +154,9 @@ def test_a_run_writes_its_results_and_a_resumed_one_leaves_them_alone(
     report = json.loads(out.read_text(encoding="utf-8"))
     assert [about["name"] for about in report["vectors"]] == ["highway2", "toy"]
     scores = report["tasks"]["wic"]["scores"]
+    layers = {"layer 0", "layer 1", "layer 2"}
     assert {score["view"] for score in scores if score["vectors"] == "highway2"} == {
-        "layer 0", "layer 1", "layer 2", "average"
+        *layers, "average", "learned mix", *(f"{layer}{window}" for layer in layers for window in WINDOWS)
     }  # fmt: skip
     assert Counter(score["vectors"] for score in scores if score["chosen"]) == {"highway2": 1, "toy": 1}
     assert set(scores[0]) == {

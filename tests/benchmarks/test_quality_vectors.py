@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from lm_oracle import tiny_language_model
-from quality import perplexity, senses
+from quality import contexts, pairs, perplexity, senses
 from quality.cache import Cache, Pool
 from quality.readers import Mention, SenseMention
 from quality.vectors import Source, static
@@ -28,10 +28,10 @@ from polyseme.text.shards import Corpus
 
 
 @given(st.lists(st.tuples(st.integers(0, 6), st.booleans()), min_size=1, max_size=12))
-def test_no_threshold_is_better_than_the_one_found(pairs: list[tuple[int, bool]]) -> None:
-    values = np.asarray([value for value, _ in pairs], dtype=np.float32)
-    same = np.asarray([label for _, label in pairs])
-    cut, share = senses.threshold(values, same.tolist())
+def test_no_threshold_is_better_than_the_one_found(labelled: list[tuple[int, bool]]) -> None:
+    values = np.asarray([value for value, _ in labelled], dtype=np.float32)
+    same = np.asarray([label for _, label in labelled])
+    cut, share = pairs.threshold(values, same.tolist())
     assert ((values > cut) == same).mean() == pytest.approx(share)
     assert share >= max(((values > cut) == same).mean() for cut in np.arange(-0.5, 7))
 
@@ -43,19 +43,39 @@ def sense(lemma: str, name: str) -> SenseMention:
 def test_a_word_takes_the_sense_whose_mean_vector_is_nearest() -> None:
     training = [sense("bank", "money"), sense("bank", "money"), sense("bank", "river"), sense("play", "game")]
     rows = np.asarray([[2, 0], [2, 2], [0, 1], [5, 5]], dtype=np.float32)  # means: (2, 1), (0, 1), (5, 5)
-    model = senses.SenseVectors(training, rows)
+    model = senses.SenseVectors(training, {"word": rows})
     asked = [sense("bank", "?")] * 3 + [sense("play", "?"), sense("never", "?")]
     where = np.asarray([[1, 0.6], [1, 3], [0, 0], [-1, 0], [1, 1]], dtype=np.float32)
     # The third vector is as near to both senses of bank: the more frequent one is taken.
-    assert model.senses(asked, where) == ["money", "river", "money", "game", None]
+    found = model.candidates(asked, {"word": where})
+    assert found.answers(np.ones(1), len(asked)) == ["money", "river", "money", "game", None]
+
+
+def test_a_training_context_is_held_against_the_mean_of_the_others() -> None:
+    training = [sense("bank", "money"), sense("bank", "money"), sense("bank", "river")]
+    rows = {"word": np.asarray([[3, 0], [0, 4], [0, 1]], dtype=np.float32)}
+    found = senses.SenseVectors(training, rows).candidates(training, rows, among_training=True)
+    assert found.senses == ["money", "river"] * 3
+    # The only context of "river" has nothing left to be near to.
+    assert found.scores[:, 0] == pytest.approx([0, 0, 0, 1, 0.8, 0])
+
+
+def test_the_mix_goes_to_the_view_that_knows() -> None:
+    rng = np.random.default_rng(1)
+    of, right = np.repeat(np.arange(200), 3), np.tile([True, False, False], 200)
+    scores = np.stack([rng.uniform(size=600), right * 0.5 + rng.uniform(size=600) * 0.4, rng.uniform(size=600)], axis=1)
+    shares = contexts.mix_of_candidates(scores.astype(np.float32), of, right)
+    assert shares.sum() == pytest.approx(1)
+    assert shares[1] > 0.8
 
 
 def test_vectors_that_are_the_same_in_every_context_give_the_first_sense() -> None:
     rng = np.random.default_rng(1)
     training = [sense("w", name) for name in rng.choice(["a", "b", "c"], 60, p=[0.2, 0.5, 0.3])]
     row = rng.normal(size=(1, 40)).astype(np.float32)
-    model = senses.SenseVectors(training, row.repeat(60, axis=0))
-    assert model.senses([sense("w", "?")] * 5, row.repeat(5, axis=0)) == ["b"] * 5
+    model = senses.SenseVectors(training, {"word": row.repeat(60, axis=0)})
+    found = model.candidates([sense("w", "?")] * 5, {"word": row.repeat(5, axis=0)})
+    assert found.answers(np.ones(1), 5) == ["b"] * 5
 
 
 # --- vectors and their cache
@@ -101,9 +121,13 @@ def test_a_data_set_is_embedded_once_and_comes_back_within_half_precision(tiny_s
 
 
 def test_a_mention_is_the_mean_of_its_words(tiny_source: Source, tmp_path: Path) -> None:
-    found = Cache(tmp_path, lambda _: None).mentions(tiny_source, [Mention(SENTENCES[2], 1, 3)])
-    expected = tiny_source.embedder.embed(SENTENCES)[2].layers[:, 1:3].mean(axis=1)
-    assert np.abs(found[0] - expected).max() < 1e-3 * np.abs(expected).max()
+    found = Cache(tmp_path, lambda _: None).mentions(
+        tiny_source, [Mention(SENTENCES[2], 1, 3), Mention(SENTENCES[2], 0, 1)], (0, 2)
+    )
+    layers = tiny_source.embedder.embed(SENTENCES)[2].layers
+    for number, window, words in ((0, 0, layers[:, 1:3]), (0, 1, layers), (1, 0, layers[:, :1]), (1, 1, layers[:, :3])):
+        expected = words.mean(axis=1)
+        assert np.abs(found[number, window] - expected).max() < 1e-3 * np.abs(expected).max()
 
 
 def test_texts_are_pooled_over_all_their_sentences(tiny_source: Source, tmp_path: Path) -> None:

@@ -124,8 +124,9 @@ def test_a_run_that_ended_at_a_constant_rate_goes_on(tmp_path: Path) -> None:
     [
         (13, ENDED, replace(ENDED, updates=20), "updates = 14, this run has 20"),  # it cools down already
         (13, ENDED, replace(ENDED, cool_down=3), "cool_down = 6, this run has 3"),
-        (9, OPEN_END, replace(ENDED, updates=7), "a run of 7 with a cool-down of 6 should cool down by then"),
-        (9, OPEN_END, replace(ENDED, updates=12), "holds 8 updates, and a run of 12"),
+        (9, OPEN_END, replace(ENDED, updates=7), "8 updates, and this run should end, or begin to cool down, after 1;"),
+        (9, OPEN_END, replace(ENDED, updates=12), "after 6; give more updates"),
+        (9, OPEN_END, replace(OPEN_END, updates=7), "after 7; give more updates"),
         (9, SHORT, replace(SHORT, updates=12), "updates = 0, this run has 12"),  # a cosine has fallen from the start on
     ],
 )
