@@ -155,6 +155,23 @@ class Classifier:
         return Prediction(best, tuple(probabilities.tolist()))
 
 
+@dataclass(frozen=True)
+class Ready:
+    """Labelled texts with the vectors of their first texts, and of the second ones of pairs."""
+
+    texts: tuple[Text, ...]
+    vectors: tuple[Vectors, ...]
+
+    @classmethod
+    def of(cls, texts: Sequence[Text], features: Features, reading: Reading) -> Ready:
+        """Cuts the texts and computes the vectors; raises what `cut` raises, and `OutputError` (a full disk)."""
+        return cls(tuple(texts), tuple(vectors_of(cut(texts, reading), features, reading)))
+
+    def some(self, rows: Sequence[int]) -> Ready:
+        """Those of these numbers."""
+        return Ready(tuple(self.texts[row] for row in rows), tuple(each.some(rows) for each in self.vectors))
+
+
 def vectors_of(cut_texts: Cut, features: Features, reading: Reading) -> list[Vectors]:
     """The vectors of the first texts, and of the second ones of pairs."""
     n_texts = len(cut_texts.texts[0]) if cut_texts.texts else 1
@@ -187,18 +204,40 @@ def fit(
     `balanced`: each label weighs as much as any other, however rare (scikit-learn's "balanced" weights).
     Raises `InputError` where training has one label only, `OptionError`, `MissingExtraError`, `TrainingError`.
     """
+    label_set(train)
+    ready = [Ready.of(part, features, reading) for part in (train, dev)]
+    return fit_ready(
+        ready[0], ready[1], features, reading, config, loop, multi_label=multi_label, balanced=balanced, metric=metric,
+        seeds=seeds, device=device, progress=progress,
+    )  # fmt: skip
+
+
+def fit_ready(
+    train: Ready,
+    dev: Ready,
+    features: Features,
+    reading: Reading,
+    config: HeadConfig | None = None,
+    loop: LoopConfig | None = None,
+    *,
+    multi_label: bool = False,
+    balanced: bool = False,
+    metric: Metric = "accuracy",
+    seeds: Sequence[int] = (1,),
+    device: str = "cpu",
+    progress: Callable[[Epoch], None] | None = None,
+) -> tuple[Classifier, tuple[LoopReport, ...]]:
+    """`fit` from vectors that are computed already."""
     config, loop = config or HeadConfig(), loop or LoopConfig()
     if metric not in METRICS:
         raise OptionError(f"metric must be one of {', '.join(METRICS)}, was: {metric!r}")
-    label_set(train)
-    labels = label_set([*train, *dev])
-    where = device_named(device)
-    vectors = vectors_of(cut(train, reading), features, reading)
-    dev_vectors = vectors_of(cut(dev, reading), features, reading)
+    label_set(train.texts)
+    labels = label_set([*train.texts, *dev.texts])
+    where, vectors = device_named(device), train.vectors
     n_texts, scales = len(vectors), vectors[0].scales()
-    wanted = targets(train, labels).to(where)
-    weights = label_weights(train, labels).to(where) if balanced else None
-    truth = [text.labels for text in dev]
+    wanted = targets(train.texts, labels).to(where)
+    weights = label_weights(train.texts, labels).to(where) if balanced else None
+    truth = [text.labels for text in dev.texts]
 
     def build() -> nn.Module:
         return network_of(features, scales, len(labels), n_texts, config)
@@ -217,7 +256,7 @@ def fit(
         )
 
     def measure(network: nn.Module) -> float:
-        found = [each.labels for each in classifier(network).read(dev_vectors)]
+        found = [each.labels for each in classifier(network).read(dev.vectors)]
         return float(getattr(label_scores(truth, found, labels), metric))
 
     network, reports = train_seeds(

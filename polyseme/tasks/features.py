@@ -131,6 +131,10 @@ class Vectors:
             filled.append(padded)
         return Inputs(tuple(filled), mask)
 
+    def some(self, texts: Sequence[int]) -> Vectors:
+        """Those of the texts of these numbers."""
+        return Vectors(self._tables, [self._places[text] for text in texts])
+
     def part(self, chosen: slice) -> Vectors:
         """Those of some of the texts."""
         return Vectors(self._tables, self._places[chosen])

@@ -203,10 +203,28 @@ def fit(
 
     Raises `InputError` where training has one tag only, `MissingExtraError`, `TrainingError`.
     """
+    tag_set(train, dev)
+    ready = [(part, vectors_of(part, features)) for part in (train, dev)]
+    return fit_ready(ready[0], ready[1], features, config, loop, seeds=seeds, device=device, progress=progress)
+
+
+def fit_ready(
+    with_train: tuple[TaggedData, Vectors],
+    with_dev: tuple[TaggedData, Vectors],
+    features: Features,
+    config: TagConfig | None = None,
+    loop: LoopConfig | None = None,
+    *,
+    seeds: Sequence[int] = (1,),
+    device: str = "cpu",
+    progress: Callable[[Epoch], None] | None = None,
+) -> tuple[Tagger, tuple[LoopReport, ...]]:
+    """`fit` from vectors that are computed already."""
     config, loop = config or TagConfig(), loop or LoopConfig()
+    (train, vectors), (dev, dev_vectors) = with_train, with_dev
     tags = tag_set(train, dev)
     number = {tag: at for at, tag in enumerate(tags)}
-    where, vectors, dev_vectors = device_named(device), _vectors(train, features), _vectors(dev, features)
+    where = device_named(device)
     scales = vectors.scales()
     truth = [sentence.tags for sentence in dev.sentences]
     has_spans = any(tag.startswith("B-") for tag in tags)
@@ -276,5 +294,6 @@ def check_tags(sentences: Sequence[Tagged], tags: Sequence[str]) -> None:
                 )
 
 
-def _vectors(data: TaggedData, features: Features) -> Vectors:
+def vectors_of(data: TaggedData, features: Features) -> Vectors:
+    """Of every sentence. Raises `OutputError` where they do not fit on the disk."""
     return features.vectors([[sentence.words] for sentence in data.sentences])
