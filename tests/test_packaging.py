@@ -103,7 +103,14 @@ def test_constraints_pin_the_core_and_the_extras_in_use() -> None:
     lines = (REPOSITORY / "constraints.txt").read_text(encoding="utf-8").splitlines()
     pinned = {canonicalize_name(line.partition("==")[0]) for line in lines if "==" in line and not line.startswith("#")}
     extras = PROJECT["optional-dependencies"]
-    wanted = [*PROJECT["dependencies"], *extras["dev"], *extras["data"], *extras["text"], *extras["static"]]
+    wanted = [
+        *PROJECT["dependencies"],
+        *extras["dev"],
+        *extras["data"],
+        *extras["text"],
+        *extras["static"],
+        *extras["tasks"],
+    ]
     asked = {canonicalize_name(Requirement(text).name) for text in wanted}
     assert asked - pinned == set()
     assert "torch==2.13.0" in lines

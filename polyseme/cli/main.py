@@ -9,6 +9,7 @@ import typer
 from polyseme._version import __version__
 from polyseme.cli import (
     adapt,
+    compare,
     convert,
     embed,
     evaluate,
@@ -20,6 +21,7 @@ from polyseme.cli import (
     score,
     static,
     substitutes,
+    task,
     train,
     verify,
 )
@@ -65,6 +67,8 @@ app.command(epilog=evaluate.EXAMPLE, short_help="Exact perplexity of a text.")(e
 app.command(epilog=score.EXAMPLE, short_help="Log probabilities of sentences and words.")(score.score)
 app.command(epilog=generate.EXAMPLE, short_help="Write text, in either direction.")(generate.generate)
 app.command(epilog=substitutes.EXAMPLE, short_help="What else fits here?")(substitutes.substitutes)
+app.add_typer(task.app, short_help="Labels and tags from your own examples: fit, evaluate, predict.")
+app.command(epilog=compare.EXAMPLE, short_help="Which vectors learn most from least?")(compare.compare)
 app.add_typer(static.app, short_help="Word vectors without context: fit, ask, evaluate.")
 
 

@@ -14,15 +14,16 @@ import json
 import os
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
+from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 import typer
 from typer.core import TyperGroup
 
-from polyseme.errors import OptionError, PolysemeError
+from polyseme.errors import OptionError, OutputError, PolysemeError
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
@@ -161,6 +162,19 @@ def size(n_bytes: int) -> str:
             break
         value, unit = value / 1000, larger
     return f"{value:,.0f} {unit}" if unit == "bytes" else f"{value:,.1f} {unit}"
+
+
+def write_lines(lines: Iterable[str], path: Path, what: str) -> None:
+    """A file of text under a temporary name first. `what` it holds, for the `OutputError` where that fails."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with temporary.open("w", encoding="utf-8", errors="surrogatepass", newline="\n") as file:
+            file.writelines(f"{line}\n" for line in lines)
+        temporary.replace(path)
+    except OSError as error:
+        raise OutputError(f"{path}: the {what} cannot be written ({error.strerror or error})") from error
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 # --- progress

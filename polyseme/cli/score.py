@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json as json_module
-import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from polyseme.cli import options as opt
 from polyseme.cli.language_model import check_text, open_language_model, retry_with_this_command, text_files
-from polyseme.cli.output import Meter, counted, emit, quoted, say, table, warn
+from polyseme.cli.output import Meter, counted, emit, quoted, say, table, warn, write_lines
 from polyseme.errors import DecodeError, OptionError, OutputError
 
 if TYPE_CHECKING:
@@ -71,7 +70,7 @@ def score(
                 for line in lines:
                     say(line)
             else:
-                _write(lines, Path(out))
+                write_lines(lines, Path(out), "scores")
             following = quoted(["polyseme", "evaluate", model, *text, *(["--tokenized"] if tokenized else [])])
             if out is None:
                 meter.note(f"next  {following}")
@@ -165,16 +164,3 @@ def _object(found: SentenceScore, number: int, words: bool) -> dict[str, Any]:
 def _field(word: str) -> str:
     """A word cannot end a field or a line."""
     return word.translate({9: " ", 10: " ", 13: " "})
-
-
-def _write(lines: Iterator[str], path: Path) -> None:
-    """Under a temporary name first. Raises `OutputError`."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with temporary.open("w", encoding="utf-8", errors="surrogatepass", newline="\n") as file:
-            file.writelines(f"{line}\n" for line in lines)
-        temporary.replace(path)
-    except OSError as error:
-        raise OutputError(f"{path}: the scores cannot be written ({error.strerror or error})") from error
-    finally:
-        temporary.unlink(missing_ok=True)

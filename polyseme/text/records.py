@@ -54,23 +54,33 @@ def _text_column(source: Source, options: RecordOptions, columns: Sequence[str],
     raise OptionError(f"{source.path}: which column holds the text? Give --text-column; the columns are: {listed}")
 
 
-def jsonl_records(source: Source, lines: Iterator[tuple[int, str]], options: RecordOptions) -> Iterator[Record]:
-    """One JSON object (or one JSON string) a line. Raises `InputError` with the line for anything else."""
-    column: str | None = None
+def jsonl_rows(source: Source, lines: Iterator[tuple[int, str]]) -> Iterator[tuple[int, dict[str, Any] | str | None]]:
+    """One JSON object (or one JSON string) a line, None for a blank one. Raises `InputError` with the line."""
     for number, line in lines:
         if not line or line.isspace():
-            yield number, "", None
+            yield number, None
             continue
         place = f"{source.path}, line {number}"
         try:
             record = json.loads(line)
         except (ValueError, RecursionError) as error:
             raise InputError(f"{place}: not JSON ({error}); JSON lines hold one object a line") from error
-        if isinstance(record, str):
-            yield number, _whole(record, options), None
-            continue
-        if not isinstance(record, dict):
+        if not isinstance(record, dict | str):
             raise InputError(f"{place}: a JSON {type(record).__name__} where an object with a text was expected")
+        yield number, record
+
+
+def jsonl_records(source: Source, lines: Iterator[tuple[int, str]], options: RecordOptions) -> Iterator[Record]:
+    """One text a line. Raises `InputError` with the line for anything else."""
+    column: str | None = None
+    for number, record in jsonl_rows(source, lines):
+        if record is None:
+            yield number, "", None
+            continue
+        if isinstance(record, str):
+            yield number, whole(record, options.losses), None
+            continue
+        place = f"{source.path}, line {number}"
         if column is None:
             column = _text_column(source, options, list(record), [k for k, v in record.items() if isinstance(v, str)])
         text = _field(place, record, column)
@@ -78,15 +88,15 @@ def jsonl_records(source: Source, lines: Iterator[tuple[int, str]], options: Rec
             text = ""
         if not isinstance(text, str):
             raise InputError(f"{place}: {column!r} holds {_kind(text)} where text was expected")
-        yield number, _whole(text, options), _key(place, record, options)
+        yield number, whole(text, options.losses), _key(place, record, options)
 
 
-def _whole(text: str, options: RecordOptions) -> str:
+def whole(text: str, losses: Losses) -> str:
     """JSON can spell half a character ("\\ud800"), which no file can hold: it becomes U+FFFD and is counted."""
-    whole = _HALVES.sub("\ufffd", text)
-    if whole != text:
-        options.losses.lines_replaced += 1
-    return whole
+    mended = _HALVES.sub("\ufffd", text)
+    if mended != text:
+        losses.lines_replaced += 1
+    return mended
 
 
 def _field(place: str, record: Mapping[str, Any], column: str) -> Any:
@@ -106,8 +116,8 @@ def _key(place: str, record: Mapping[str, Any], options: RecordOptions) -> str |
     return None if key is None else str(key)
 
 
-def csv_records(source: Source, lines: Iterator[tuple[int, str]], options: RecordOptions) -> Iterator[Record]:
-    """Rows below a header row; quoted fields may hold line ends in .csv, while .tsv knows no quotes.
+def csv_rows(source: Source, lines: Iterator[tuple[int, str]]) -> Iterator[tuple[int, list[str]]]:
+    """The header row, then those below it, [] for a blank one; quoted fields may hold line ends in .csv, not in .tsv.
 
     Raises `InputError` with the line of a row that is cut short, too long, or never closes a quote.
     """
@@ -117,8 +127,7 @@ def csv_records(source: Source, lines: Iterator[tuple[int, str]], options: Recor
         rows = csv.reader(position, delimiter="\t", quoting=csv.QUOTE_NONE)
     else:
         rows = csv.reader(position, strict=True)
-    header: list[str] = []
-    text_at, key_at = 0, -1
+    columns = 0
     first = 1
     while True:
         try:
@@ -127,21 +136,30 @@ def csv_records(source: Source, lines: Iterator[tuple[int, str]], options: Recor
             raise InputError(f"{source.path}, line {first}: not a row of comma-separated values ({error})") from error
         if row is None:
             return
-        if not header:
-            header = row
-            if row:
-                text_at = row.index(_text_column(source, options, row, row))
-                key_at = row.index(options.id_column) if options.id_column is not None else -1
-        elif not row:
-            yield first, "", None
-        elif len(row) != len(header):
+        columns = columns or len(row)
+        if row and len(row) != columns:
             raise InputError(
-                f"{source.path}, line {first}: {len(row)} fields where the header has {len(header)}; "
+                f"{source.path}, line {first}: {len(row)} fields where the header has {columns}; "
                 "is a quote missing, or is the separator another one?"
             )
-        else:
-            yield first, row[text_at], row[key_at] if key_at >= 0 else None
+        if columns:
+            yield first, row
         first = position.number + 1
+
+
+def csv_records(source: Source, lines: Iterator[tuple[int, str]], options: RecordOptions) -> Iterator[Record]:
+    """One text a row below the header row. Raises as `csv_rows` does."""
+    rows = csv_rows(source, lines)
+    _, header = next(rows, (0, []))
+    if not header:
+        return
+    text_at = header.index(_text_column(source, options, header, header))
+    key_at = header.index(options.id_column) if options.id_column is not None else -1
+    for first, row in rows:
+        if row:
+            yield first, row[text_at], row[key_at] if key_at >= 0 else None
+        else:
+            yield first, "", None
 
 
 class _Position:

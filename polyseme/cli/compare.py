@@ -1,0 +1,311 @@
+"""`polyseme compare`: one task's data, several kinds of vectors, the same examples, seeds and network."""
+
+from __future__ import annotations
+
+import json as json_format
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from polyseme.cli import options as opt
+from polyseme.cli import task_options as top
+from polyseme.cli.language_model import retry_with_this_command
+from polyseme.cli.options import _value
+from polyseme.cli.output import Meter, again, counted, emit, say, warn
+from polyseme.cli.task_data import cache_folder, read_tags, refuse_foreign, text_columns, tokenizer_name, vector_files
+from polyseme.errors import DecodeError, OptionError, OutputError
+
+if TYPE_CHECKING:
+    from polyseme.tasks.compare import Comparison, Learner
+    from polyseme.tasks.features import Features
+    from polyseme.tasks.loop import LoopConfig
+
+EXAMPLE = (
+    "\b\nExample:\n  polyseme compare classify train.csv --test test.csv --features bow --features glove \\\n"
+    "    --features elmo --features elmo+glove --vectors glove=glove.txt --model en-small -o sentiment"
+)
+FILES = ("compare.json", "compare.md", "compare.html")
+CompareFeatures = Annotated[
+    list[str], _value("--features", "NAMES", "One kind of vectors, as of `task fit`, or bow; give it again for each.")
+]
+TestFiles = Annotated[
+    list[str], typer.Option("--test", metavar="TEST", help="Files with labels that are only measured on.")
+]
+Shares = Annotated[
+    list[float] | None,
+    _value("--share", "PERCENT", "Of the training examples; given again for each, by default 1, 3, 10, 30 and 100."),
+]
+CompareSeeds = Annotated[int, _value("--seeds", "N", "Fits a share and kind of vectors, from --seed on.", min=1)]
+CompareOut = Annotated[
+    str, typer.Option("--out", "-o", metavar="DIR", help="The folder to write: compare.json, compare.md, compare.html.")
+]
+
+
+@dataclass(frozen=True)
+class _Data:
+    """How data and features are read, the same for every learner."""
+
+    kind: str
+    files: tuple[list[str], list[str] | None, list[str]]
+    dev_share: float
+    seed: int
+    encoding: str
+    errors: str
+    open: Callable[[str], Features]
+    loop: LoopConfig
+    vectors: dict[str, dict[str, Any]]
+    warn: Callable[[str], None]
+
+
+def compare(
+    kind: top.KindArgument,
+    train: top.Train,
+    test: TestFiles,
+    out: CompareOut,
+    features: CompareFeatures,
+    dev: top.Dev = None,
+    dev_share: top.DevShare = 0.1,
+    model: opt.ModelOption = None,
+    vectors: top.VectorFiles = None,
+    state: top.StartState = None,
+    share: Shares = None,
+    seed: top.Seed = 1,
+    seeds: CompareSeeds = 3,
+    text_column: top.TextColumn = None,
+    second_column: top.SecondColumn = None,
+    label_column: top.LabelColumn = None,
+    multi_label: top.MultiLabel = False,
+    label_separator: top.Separator = "|",
+    word_column: top.WordColumn = None,
+    tag_column: top.TagColumn = None,
+    repair_tags: top.RepairTags = False,
+    lang: top.Lang = None,
+    tokenized: top.Tokenized = False,
+    max_words: top.MaxWords = 500,
+    max_characters: top.MaxCharacters = 50_000,
+    head: top.HeadName = None,
+    cells: top.Cells = None,
+    input_dropout: top.InputDropout = 0.5,
+    epochs: top.Epochs = 30,
+    patience: top.Patience = 5,
+    batch_size: top.BatchSize = 32,
+    learning_rate: top.LearningRate = 1e-3,
+    cache: top.CacheFolder = None,
+    no_cache: top.NoCache = False,
+    threads: opt.Threads = None,
+    encoding: opt.Encoding = "utf-8",
+    encoding_errors: opt.OnBadBytes = opt.EncodingErrors.strict,
+    overwrite: opt.Overwrite = False,
+    json: opt.Json = False,
+) -> None:
+    """Which vectors learn most from least? Learning curves, intervals, paired tests and costs, on your own data.
+
+    Each kind of vectors is learned from with growing shares of TRAIN; for a seed, all get the same examples. bow is
+    TF-IDF under logistic regression, for texts only.
+    """
+    name = kind.value
+    refuse_foreign(
+        name,
+        {"--text-column": text_column, "--second-column": second_column, "--label-column": label_column,
+         "--multi-label": multi_label, "--head": head}
+        if name == "tag"
+        else {"--word-column": word_column, "--tag-column": tag_column, "--repair-tags": repair_tags},
+    )  # fmt: skip
+    from polyseme.tasks.compare import Fitted
+    from polyseme.tasks.compare import compare as compared
+    from polyseme.tasks.features import open_features
+    from polyseme.tasks.loop import LoopConfig
+    from polyseme.tasks.metrics import need_extra
+
+    need_extra("`compare`")
+    _refuse_existing(Path(out), overwrite)
+    files = vector_files(vectors)
+    if unused := sorted(files.keys() - {part for each in features for part in each.split("+")}):
+        raise OptionError(f"--vectors were given for {unused[0]!r}, which no --features names; add it, or leave it out")
+    sizes: dict[str, Any] = {"input_dropout": input_dropout}
+    started, warnings = time.monotonic(), list[str]()
+    try:
+        with Meter() as meter:
+
+            def opened(names: str) -> Features:
+                wanted = names.split("+")
+                return open_features(
+                    names, model=model if "elmo" in wanted else None, state=state and state.value, threads=threads,
+                    vectors={each: path for each, path in files.items() if each in wanted},
+                    cache=cache_folder(cache, not no_cache), progress=meter.update,
+                )  # fmt: skip
+
+            def note(text: str) -> None:
+                warnings.append(text)
+                warn(text)
+
+            loop = LoopConfig(learning_rate, batch_size=batch_size, max_epochs=epochs, patience=patience, seed=seed)
+            data = _Data(
+                name, (train, dev, test), dev_share, seed, encoding, encoding_errors.value, opened, loop, {}, note
+            )
+            meter.step("reading, and computing vectors")
+            if name == "tag":
+                sizes |= {"cells": tuple(cells)} if cells else {}
+                learners, strata, about = _taggers(data, features, (word_column, tag_column), repair_tags, sizes)
+            else:
+                sizes |= {"head": head.value if head else "esim" if name == "nli" else "attention"}
+                sizes |= {"cells": cells[0]} if cells else {}
+                columns = {
+                    "text": text_column, "second": second_column, "label": label_column, "separator": label_separator,
+                    "multi_label": multi_label or None, "max_characters": max_characters,
+                }  # fmt: skip
+                reading = {"lang": lang, "tokenized": tokenized, "max_words": max_words}
+                learners, strata, about = _classifiers(data, features, columns, reading, sizes)
+            meter.step("fitting")
+
+            def fitted(of: str, part: float, number: int, what: Fitted) -> None:
+                meter.note(f"  {of}, {100 * part:g} %, seed {number}: {what.score:.4f} in {what.fit_seconds:.1f} s")
+
+            found = compared(
+                learners, strata, shares=[each / 100 for each in share or (1, 3, 10, 30, 100)],
+                seeds=tuple(range(seed, seed + seeds)), progress=fitted,
+            )  # fmt: skip
+    except DecodeError as error:
+        raise retry_with_this_command(error, again()) from error
+    settings = {"network": str(sizes), "loop": str(asdict(loop))}
+    facts = {"kind": name, "metric": about.pop("metric"), "learners": data.vectors, "about": about | settings}
+    found = replace(found, facts=facts)
+    _write(Path(out), found, f"{name}: {', '.join(Path(each).name for each in train)}")
+    wrote = [str(Path(out) / each) for each in FILES]
+    if json:
+        emit({**facts, "cells": [_cell(each) for each in found.cells], "pairs": [asdict(each) for each in found.pairs],
+              "warnings": warnings, "wrote": wrote, "seconds": round(time.monotonic() - started, 3)})  # fmt: skip
+        return
+    from polyseme.tasks.compare_page import markdown
+
+    say(markdown(found))
+    say("wrote " + ", ".join(wrote))
+
+
+def _classifiers(
+    data: _Data, names: Sequence[str], columns: dict[str, Any], reading: dict[str, Any], sizes: dict[str, Any]
+) -> tuple[list[Learner], list[Any], dict[str, Any]]:
+    from polyseme.tasks import classify
+    from polyseme.tasks.data import read_texts
+    from polyseme.tasks.heads import HeadConfig
+    from polyseme.tasks.labels import check_known, label_counts, label_set, majority_accuracy, split_off
+    from polyseme.tasks.learners import BAG_OF_WORDS, BagLearner, TextLearner
+    from polyseme.text.tokenize import tokenizer_for
+
+    wanted, config = text_columns(data.kind, columns), HeadConfig(**sizes)
+    train, dev, test = (
+        read_texts(files, wanted, encoding=data.encoding, encoding_errors=data.errors) if files else []
+        for files in data.files
+    )
+    if not dev:
+        train, dev = split_off(
+            train, data.dev_share, data.seed, stratum=lambda text: text.labels, content=lambda text: text.texts
+        )
+    check_known(test, label_set([*train, *dev]))
+    opened = {name: data.open(name) for name in names if name != BAG_OF_WORDS}
+    own = [source.text().tokenizer for features in opened.values() for source in features.sources]
+    tokenizer = tokenizer_name(reading["lang"], reading["tokenized"], own, train)
+    cut = classify.Reading(tokenizer, tokenizer_for(tokenizer).version, reading["max_words"])
+    for warning in classify.cut(train, cut).warnings:
+        data.warn(warning)
+    learners: list[Learner] = []
+    for name in names:
+        if name == BAG_OF_WORDS:
+            learners.append(BagLearner(train, dev, test, cut, multi_label=wanted.multi_label))
+            continue
+        begun, features = time.monotonic(), opened[name]
+        learn, stop, measure = (classify.Ready.of(part, features, cut) for part in (train, dev, test))
+        _spent(data, name, features, begun)
+        learners.append(TextLearner(name, learn, stop, measure, features, cut, config, data.loop, wanted.multi_label))
+    about = {
+        "metric": "micro F1" if wanted.multi_label else "accuracy", "train": counted(len(train), "text"),
+        "dev": counted(len(dev), "text"), "test": counted(len(test), "text"), "labels": str(label_counts(train)),
+        "majority on test": f"{majority_accuracy(train, test):.4f}", "tokenizer": tokenizer,
+    }  # fmt: skip
+    return learners, [text.labels for text in train], about
+
+
+def _taggers(
+    data: _Data, names: Sequence[str], column: tuple[int | None, int | None], repair: bool, sizes: dict[str, Any]
+) -> tuple[list[Learner], list[Any], dict[str, Any]]:
+    from polyseme.tasks import tag
+    from polyseme.tasks.conll import TagColumns, TaggedData
+    from polyseme.tasks.labels import split_off, tag_counts
+    from polyseme.tasks.learners import BAG_OF_WORDS, TagLearner
+
+    if BAG_OF_WORDS in names:
+        raise OptionError(f"{BAG_OF_WORDS} has no vector a word, so it cannot tag; leave it out")
+    config, columns = tag.TagConfig(**sizes), TagColumns(*column)
+    train_files, dev_files, test_files = data.files
+    train = read_tags(train_files, columns, data.encoding, data.errors, repair=repair)
+    test = read_tags(test_files, columns, data.encoding, data.errors, repair=repair)
+    if dev_files:
+        dev = read_tags(dev_files, columns, data.encoding, data.errors, repair=repair)
+    else:
+        parts = split_off(train.sentences, data.dev_share, data.seed, stratum=lambda _: "", content=lambda s: s.words)
+        train, dev = (TaggedData(tuple(part), train.scheme) for part in parts)
+    tag.check_tags(test.sentences, tag.tag_set(train, dev))
+    learners: list[Learner] = []
+    for name in names:
+        begun, features = time.monotonic(), data.open(name)
+        learn, stop, measure = ((part, tag.vectors_of(part, features)) for part in (train, dev, test))
+        _spent(data, name, features, begun)
+        learners.append(TagLearner(name, learn, stop, measure, features, config, data.loop))
+    sentences = {"train": train, "dev": dev, "test": test}
+    about = {
+        "metric": "accuracy" if train.scheme == "plain" else "span F1",
+        **{part: counted(len(each.sentences), "sentence") for part, each in sentences.items()},
+        "tags": str(tag_counts(train.sentences)),
+    }  # fmt: skip
+    return learners, [""] * len(train.sentences), about
+
+
+def _spent(data: _Data, name: str, features: Features, begun: float) -> None:
+    """What the vectors cost; next to nothing where a cache has them."""
+    width = " + ".join(f"{s.n_layers} x {s.width}" if s.n_layers > 1 else str(s.width) for s in features.sources)
+    data.vectors[name] = {"width": width, "vector_seconds": round(time.monotonic() - begun, 2)}
+
+
+def _cell(cell: Any) -> dict[str, Any]:
+    return {**asdict(cell), "mean": cell.mean, "interval": cell.interval}
+
+
+def _refuse_existing(out: Path, overwrite: bool) -> None:
+    """Raises `OutputError` before any work; `overwrite` replaces nothing but an older comparison."""
+    if not out.exists():
+        return
+    others = sorted({entry.name for entry in out.iterdir()} - {*FILES}) if out.is_dir() else [out.name]
+    if others:
+        raise OutputError(f"{out} holds {others[0]!r}, which is no part of a comparison; choose another name")
+    if not overwrite:
+        raise OutputError(f"{out} exists already; choose another name, or pass --overwrite to replace it")
+
+
+def _write(out: Path, found: Comparison, title: str) -> None:
+    """All three files, or none. Raises `OutputError`."""
+    from polyseme.publish import publish
+    from polyseme.tasks.compare_page import markdown, page
+
+    raw = {
+        **found.facts, "seeds": found.seeds, "shares": found.shares, "cells": [_cell(each) for each in found.cells],
+        "pairs": [asdict(each) for each in found.pairs],
+    }  # fmt: skip
+    working: Path | None = None
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        working = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
+        texts = (json_format.dumps(raw, indent=1) + "\n", markdown(found), page(found, title))
+        for name, text in zip(FILES, texts, strict=True):
+            (working / name).write_text(text, encoding="utf-8")
+        publish(working, out)
+    except OSError as error:
+        raise OutputError(f"{out}: cannot be written ({error.strerror or error}); nothing was changed there") from error
+    finally:
+        if working is not None:
+            shutil.rmtree(working, ignore_errors=True)
