@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from polyseme.tasks.features import Features
     from polyseme.tasks.folder import Task
     from polyseme.tasks.loop import Epoch, LoopConfig, LoopReport
+    from polyseme.tasks.tune import TuneConfig
 
 EXAMPLE = (
     "\b\nExample:\n  polyseme task fit classify reviews.csv -o reviews --model my-elmo --text-column review\n"
@@ -47,6 +48,7 @@ class _Run:
     device: str
     meter: Meter
     as_json: bool
+    tune: TuneConfig | None
     facts: dict[str, Any]
     last_done: int = 0
     epochs: int = 0
@@ -68,6 +70,11 @@ class _Run:
             self.meter.step("training")
         self.epochs += 1
         self.meter.note(f"  epoch {epoch.number}: loss {epoch.loss:.4f}, dev {epoch.dev:.4f}")
+
+    def tuned(self, report: LoopReport) -> None:
+        """What fine-tuning gave; its epochs are apart from those before."""
+        self.facts["fine_tuned"] = {"dev_best": report.best.dev, "epoch": report.best.number,
+                                    "epochs": [vars(epoch) for epoch in report.epochs]}  # fmt: skip
 
     def tell(self, rows: list[tuple[str, str]]) -> None:
         """What is known before anything is learned, at once."""
@@ -101,6 +108,8 @@ def fit(
     cells: top.Cells = None,
     input_dropout: top.InputDropout = 0.5,
     elmo_output: top.ElmoOutput = False,
+    fine_tune: top.FineTune = 0,
+    fine_tune_rate: top.FineTuneRate = 5e-4,
     balanced: top.Balanced = False,
     metric: top.MetricName = top.Metric.accuracy,
     seed: top.Seed = 1,
@@ -134,6 +143,7 @@ def fit(
     from polyseme.tasks.folder import refuse_existing, save
     from polyseme.tasks.loop import LoopConfig
     from polyseme.tasks.metrics import need_extra
+    from polyseme.tasks.tune import TuneConfig, tunable
 
     need_extra(f"`task fit {name}`")
     refuse_existing(Path(out), overwrite)
@@ -147,15 +157,19 @@ def fit(
         with Meter() as meter:
             run = _Run(
                 name, train, dev, dev_share, encoding, encoding_errors.value, loop,
-                tuple(range(seed, seed + seeds)), device, meter, json, {"kind": name},
+                tuple(range(seed, seed + seeds)), device, meter, json,
+                TuneConfig(fine_tune, fine_tune_rate) if fine_tune else None, {"kind": name},
             )  # fmt: skip
 
             def opened() -> Features:
                 meter.step("opening the vectors")
-                return open_features(
+                found = open_features(
                     features, model=model, vectors=vector_files(vectors), state=state and state.value,
                     threads=threads, device=device, cache=cache_folder(cache, not no_cache), progress=run.vectors,
                 )  # fmt: skip
+                if run.tune is not None:
+                    tunable(found)  # before hours of work
+                return found
 
             sizes: dict[str, Any] = {"input_dropout": input_dropout, "elmo_output": elmo_output}
             if name == "tag":
@@ -186,6 +200,9 @@ def _tell(facts: dict[str, Any], *, json: bool) -> None:
     rows = [("dev", f"{facts['metric']} {best}")]
     if len(facts["seeds"]) > 1:
         rows.append(("seeds", ", ".join(f"{seed}: {value:.4f}" for seed, value in facts["seeds"].items())))
+    if "fine_tuned" in facts:
+        tuned = facts["fine_tuned"]
+        rows.append(("fine-tuned", f"{facts['metric']} {tuned['dev_best']:.4f} in epoch {tuned['epoch']} (0: before)"))
     rows += [("mixes", _mixes(facts)), ("time", f"{facts['seconds']:,.1f} s"), ("wrote", facts["wrote"][0])]
     say(table([*rows, ("next", facts["next"])]))
 
@@ -222,7 +239,7 @@ def _outcome(task: Task, reports: tuple[LoopReport, ...]) -> dict[str, Any]:
 def _tag(
     run: _Run, opened: Any, column: tuple[int | None, int | None], repair: bool, cells: list[int] | None, sizes: Any
 ) -> tuple[Task, tuple[LoopReport, ...]]:
-    from polyseme.tasks import tag
+    from polyseme.tasks import tag, tune
     from polyseme.tasks.conll import TagColumns, TaggedData
     from polyseme.tasks.labels import likely_slips, split_off, tag_counts
 
@@ -261,13 +278,22 @@ def _tag(
     ])  # fmt: skip
     features = opened()
     run.meter.step("computing the vectors, or reading them")
-    return tag.fit(train, dev, features, config, run.loop, seeds=run.seeds, device=run.device, progress=run.epoch)
+    learn, stop = ((part, tag.vectors_of(part, features)) for part in (train, dev))
+    task, reports = tag.fit_ready(
+        learn, stop, features, config, run.loop, seeds=run.seeds, device=run.device, progress=run.epoch
+    )
+    if run.tune is None:
+        return task, reports
+    run.meter.step("fine-tuning")
+    task, report = tune.tune_tagger(task, learn, stop, run.tune, run.loop, progress=run.epoch)
+    run.tuned(report)
+    return task, reports
 
 
 def _texts(
     run: _Run, opened: Any, values: dict[str, Any], reading: Any, sizes: Any, metric: Any, balanced: bool
 ) -> tuple[Task, tuple[LoopReport, ...]]:
-    from polyseme.tasks import classify
+    from polyseme.tasks import classify, tune
     from polyseme.tasks.data import read_texts
     from polyseme.tasks.heads import HeadConfig
     from polyseme.tasks.labels import label_counts, label_set, likely_slips, majority_accuracy, split_off
@@ -305,10 +331,19 @@ def _texts(
     run.tell([("tokenizer", name)])
     run.facts["tokenizer"] = name
     run.meter.step("computing the vectors, or reading them")
-    return classify.fit(
-        train, dev, features, cut, config, run.loop, multi_label=columns.multi_label, balanced=balanced, metric=metric,
+    learn, stop = (classify.Ready.of(part, features, cut) for part in (train, dev))
+    task, reports = classify.fit_ready(
+        learn, stop, features, cut, config, run.loop, multi_label=columns.multi_label, balanced=balanced, metric=metric,
         seeds=run.seeds, device=run.device, progress=run.epoch,
     )  # fmt: skip
+    if run.tune is None:
+        return task, reports
+    run.meter.step("fine-tuning")
+    task, report = tune.tune_classifier(
+        task, learn, stop, run.tune, run.loop, balanced=balanced, metric=metric, progress=run.epoch
+    )
+    run.tuned(report)
+    return task, reports
 
 
 def _split(run: _Run) -> str:

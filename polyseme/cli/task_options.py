@@ -87,6 +87,10 @@ Cells = Annotated[
 ]
 InputDropout = Annotated[float, _value("--input-dropout", "X", "Of the vectors.", min=0.0, max=0.99)]
 ElmoOutput = Annotated[bool, _flag("--elmo-output", "tag, bcn: give the network the biLM's layers at its end, too.")]
+FineTune = Annotated[
+    int, _value("--fine-tune", "N", "Then N passes in which the biLM's layers learn, too, from the top down.", min=0)
+]
+FineTuneRate = Annotated[float, _value("--fine-tune-rate", "X", "Of the biLM's top layer; each below 2.6 times less.")]
 Balanced = Annotated[bool, _flag("--balanced", "classify: rare labels weigh as much as frequent ones.")]
 MetricName = Annotated[Metric, typer.Option("--metric", help="classify: what decides on dev.")]
 Seed = Annotated[int, _value("--seed", "N", "For every random choice; the same seed gives the same task.", min=0)]

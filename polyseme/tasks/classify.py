@@ -22,7 +22,7 @@ from polyseme.batching import plan
 from polyseme.errors import InputError, OptionError
 from polyseme.nn.device import device_named
 from polyseme.tasks.data import Text
-from polyseme.tasks.features import Features, Vectors, Words
+from polyseme.tasks.features import Batches, Features, Inputs, Vectors, Words
 from polyseme.tasks.heads import BCN, AttentionHead, HeadConfig
 from polyseme.tasks.labels import check_known, label_set
 from polyseme.tasks.layers import TokenInput
@@ -113,6 +113,13 @@ class Classifier:
         self.network, self.config, self.labels = network.to(self.device), config, tuple(labels)
         self.features, self.reading, self.n_texts, self.multi_label = features, reading, n_texts, multi_label
 
+    def with_network(self, network: nn.Module, features: Features | None = None) -> Classifier:
+        """The same with another network, and other features where they are given."""
+        return Classifier(
+            network, self.config, self.labels, features or self.features, self.reading, n_texts=self.n_texts,
+            multi_label=self.multi_label, device=str(self.device),
+        )  # fmt: skip
+
     @property
     def kind(self) -> str:
         """The KIND of the command line."""
@@ -131,7 +138,7 @@ class Classifier:
         found = self.predict(texts)
         return label_scores([text.labels for text in texts], [each.labels for each in found], self.labels)
 
-    def read(self, vectors: Sequence[Vectors]) -> list[Prediction]:
+    def read(self, vectors: Sequence[Batches]) -> list[Prediction]:
         """One prediction a text, from the vectors of its one or two texts."""
         self.network.eval()
         found: dict[int, Prediction] = {}
@@ -179,7 +186,7 @@ def vectors_of(cut_texts: Cut, features: Features, reading: Reading) -> list[Vec
     return [everything.part(slice(number, None, n_texts)) for number in range(n_texts)]
 
 
-def together(vectors: Sequence[Vectors]) -> list[int]:
+def together(vectors: Sequence[Batches]) -> list[int]:
     """Words of each text or pair."""
     return [sum(lengths) for lengths in zip(*(each.lengths for each in vectors), strict=True)]
 
@@ -235,20 +242,14 @@ def fit_ready(
     labels = label_set([*train.texts, *dev.texts])
     where, vectors = device_named(device), train.vectors
     n_texts, scales = len(vectors), vectors[0].scales()
-    wanted = targets(train.texts, labels).to(where)
-    weights = label_weights(train.texts, labels).to(where) if balanced else None
+    loss = loss_over(train.texts, labels, config, where, multi_label=multi_label, balanced=balanced)
     truth = [text.labels for text in dev.texts]
 
     def build() -> nn.Module:
         return network_of(features, scales, len(labels), n_texts, config)
 
     def loss_of(network: nn.Module, batch: Sequence[int]) -> Tensor:
-        scores = network([each.batch(batch).to(where) for each in vectors])
-        if multi_label:
-            loss = nn.functional.binary_cross_entropy_with_logits(scores, wanted[list(batch)], weight=weights)
-        else:
-            loss = nn.functional.cross_entropy(scores, wanted[list(batch)].argmax(dim=1), weight=weights)
-        return loss + config.mix_l2 * cast(AttentionHead, network).penalty()
+        return loss(network, [each.batch(batch).to(where) for each in vectors], batch)
 
     def classifier(network: nn.Module) -> Classifier:
         return Classifier(
@@ -263,6 +264,30 @@ def fit_ready(
         build, together(vectors), loss_of, measure, loop, seeds, device=where, progress=progress
     )
     return classifier(network), reports
+
+
+def loss_over(
+    texts: Sequence[Text],
+    labels: Sequence[str],
+    config: HeadConfig,
+    device: torch.device,
+    *,
+    multi_label: bool,
+    balanced: bool,
+) -> Callable[[nn.Module, Sequence[Inputs], Sequence[int]], Tensor]:
+    """The mean loss of a network on some texts, given their inputs and numbers, with the penalty of the mixes."""
+    wanted = targets(texts, labels).to(device)
+    weights = label_weights(texts, labels).to(device) if balanced else None
+
+    def loss(network: nn.Module, inputs: Sequence[Inputs], rows: Sequence[int]) -> Tensor:
+        scores = network(inputs)
+        if multi_label:
+            found = nn.functional.binary_cross_entropy_with_logits(scores, wanted[list(rows)], weight=weights)
+        else:
+            found = nn.functional.cross_entropy(scores, wanted[list(rows)].argmax(dim=1), weight=weights)
+        return found + config.mix_l2 * cast(AttentionHead, network).penalty()
+
+    return loss
 
 
 def network_of(

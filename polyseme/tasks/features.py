@@ -21,7 +21,7 @@ import unicodedata
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -103,6 +103,17 @@ class _Table:
 
     rows: Array
     index: npt.NDArray[np.int64]
+
+
+class Batches(Protocol):
+    """What a network reads its batches from."""
+
+    @property
+    def lengths(self) -> list[int]:
+        """Words of each text."""
+
+    def batch(self, texts: Sequence[int]) -> Inputs:
+        """The texts of these numbers, padded with zeros."""
 
 
 class Vectors:
@@ -197,14 +208,14 @@ class Features:
 
     def _computed(self, source: Source, sentences: Sequence[Words]) -> Iterator[Array]:
         """(words of a block, L, W) float16, in order."""
-        spelled = _spelled(sentences, source.text())
+        words = spelled(sentences, source.text())
         total, done = sum(map(len, sentences)), 0
         block: list[Words] = []
         waiting = 0
-        for number, sentence in enumerate(spelled):
+        for number, sentence in enumerate(words):
             block.append(sentence)
             waiting += len(sentence)
-            if waiting >= BLOCK_WORDS or number + 1 == len(spelled):
+            if waiting >= BLOCK_WORDS or number + 1 == len(words):
                 rows = [each.layers.transpose(1, 0, 2) for each in source.embedder.embed(block)]
                 yield np.concatenate(rows).astype(np.float16)
                 done, block, waiting = done + waiting, [], 0
@@ -276,7 +287,7 @@ def _looked_up(source: Source, sentences: Sequence[Words]) -> _Table:
     return _Table(found.layers.transpose(1, 0, 2), np.asarray(index, dtype=np.int64))
 
 
-def _spelled(sentences: Sequence[Words], own: TextConfig) -> list[Words]:
+def spelled(sentences: Sequence[Words], own: TextConfig) -> list[Words]:
     """The words as a biLM's text had them: normalized, lower-cased, stemmed. Stop words stay: they have tags, too."""
     if own.normalize != "none":
         form: Literal["NFC", "NFKC"] = "NFC" if own.normalize == "nfc" else "NFKC"

@@ -2,9 +2,10 @@
 
 config.json         the kind of task, sizes, labels, the names and identities of the vectors, and how training went
 model.safetensors   the network's weights, and the scales of the vectors' layers
+bilm/               a biLM that was fine-tuned for the task, as any model's folder
 
-The biLM and the static vectors stay where they are. Their identity (SHA-256 of all their numbers) is checked on
-opening, since with other vectors every answer would be wrong without a sign of it.
+A biLM that was not tuned, and static vectors, stay where they are. Their identity (SHA-256 of all their numbers) is
+checked on opening, since with other vectors every answer would be wrong without a sign of it.
 """
 
 from __future__ import annotations
@@ -23,13 +24,16 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from polyseme._version import __version__
+from polyseme.embedder import Embedder
 from polyseme.errors import DamagedModelError, OptionError, OutputError, UnknownFormatError, UnsupportedModelError
+from polyseme.formats.folder import write_model
 from polyseme.publish import make_public, publish
 from polyseme.tasks import classify, tag
 from polyseme.tasks.classify import Classifier, Reading
 from polyseme.tasks.features import CONTEXTUAL, Features, Source, open_features
 from polyseme.tasks.heads import HeadConfig
 from polyseme.tasks.tag import TagConfig, Tagger
+from polyseme.tasks.tune import OWN
 
 FORMAT, VERSION = "polyseme task", 1
 CONFIG, TENSORS = "config.json", "model.safetensors"
@@ -42,7 +46,7 @@ def refuse_existing(path: Path, overwrite: bool) -> None:
     """Raises `OutputError` where something stands that would be lost; a task's folder gives way to `overwrite`."""
     if not path.exists():
         return
-    others = sorted({entry.name for entry in path.iterdir()} - {CONFIG, TENSORS}) if path.is_dir() else [path.name]
+    others = sorted({entry.name for entry in path.iterdir()} - {CONFIG, TENSORS, OWN}) if path.is_dir() else [path.name]
     if others:
         raise OutputError(f"{path} is in the way, and no task's folder (it holds {others[0]}); choose another name")
     if not overwrite:
@@ -71,6 +75,9 @@ def save(task: Task, path: str | Path, *, report: Mapping[str, Any] | None = Non
         # In ASCII: the path of a model may hold bytes that are no UTF-8.
         (working / CONFIG).write_text(json.dumps(config, indent=1), encoding="utf-8")
         make_public(working / TENSORS)
+        for source in task.features.sources:
+            if source.path == OWN and isinstance(source.embedder, Embedder):
+                write_model(source.embedder.model, working / OWN)
         publish(working, path)
     except (OSError, SafetensorError) as error:
         raise OutputError(f"{path}: cannot be written ({error}); nothing was changed there") from error
@@ -164,7 +171,7 @@ def _first_line(error: Exception) -> str:
 
 def _lasting(path: str) -> str:
     """A path that holds from every working folder; a name of a model stays a name."""
-    return str(Path(path).resolve()) if Path(path).exists() else path
+    return str(Path(path).resolve()) if path != OWN and Path(path).exists() else path
 
 
 def _features(
@@ -180,6 +187,7 @@ def _features(
     try:
         known: dict[str, dict[str, Any]] = {str(each["name"]): each for each in config["features"]}
         paths = {name: vectors.pop(name, each["path"]) for name, each in known.items()}
+        paths = {name: path / OWN if each == OWN else each for name, each in paths.items()}
         state = known[CONTEXTUAL]["state"] if CONTEXTUAL in known else None
     except (KeyError, TypeError) as error:
         raise DamagedModelError(f"{path}: damaged ({CONFIG} lacks {error}); fit the task again") from error

@@ -12,7 +12,7 @@ import math
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -48,6 +48,15 @@ class LoopConfig:
 
 
 @dataclass(frozen=True)
+class Group:
+    """Weights that learn at a rate of their own, from the epoch `begins` on."""
+
+    parameters: Sequence[nn.Parameter]
+    learning_rate: float
+    begins: int = 1
+
+
+@dataclass(frozen=True)
 class Epoch:
     """One pass: the mean loss of a batch, and the measure on dev data after it."""
 
@@ -74,22 +83,30 @@ def train(
     *,
     device: torch.device | None = None,
     progress: Callable[[Epoch], None] | None = None,
+    groups: Callable[[Network], Sequence[Group]] | None = None,
 ) -> tuple[Network, LoopReport]:
     """A network with the weights of its best epoch, ready to be used, and how that went.
 
     `lengths`: of each training example, so that like ones share a batch. `loss_of` a batch of examples, given as their
-    numbers. `measure`: higher is better. Raises `TrainingError` for a loss that is no number.
+    numbers. `measure`: higher is better. `groups`: which weights learn when and how fast, of a network that knows
+    something already: it is measured first, and stays where nothing gets better.
+    Raises `TrainingError` for a loss that is no number.
     """
     with torch.random.fork_rng():
         torch.manual_seed(config.seed)
         rng = random.Random(config.seed)
         network = build().to(device or torch.device("cpu"))
-        parameters = [each for each in network.parameters() if each.requires_grad]
-        optimizer = torch.optim.AdamW(parameters, lr=config.learning_rate, weight_decay=config.weight_decay)
+        everything = [each for each in network.parameters() if each.requires_grad]
+        found = [Group(everything, config.learning_rate)] if groups is None else groups(network)
+        optimizer = torch.optim.AdamW(_learning(found, 1), lr=config.learning_rate, weight_decay=config.weight_decay)
         epochs: list[Epoch] = []
         nothing_until = 0  # a figure of 0 says nothing yet: F1 of spans may stay there for some epochs
-        best, best_state = Epoch(0, math.inf, -math.inf), copy.deepcopy(network.state_dict())
+        best = Epoch(0, math.inf, -math.inf if groups is None else _measured(network, measure))
+        best_state = copy.deepcopy(network.state_dict())
         for number in range(1, config.max_epochs + 1):
+            if number > 1:
+                for each in _learning(found, number):
+                    optimizer.add_param_group(each)
             # One pass over the data
             network.train()
             total, batches = 0.0, by_length(lengths, config.batch_size, rng)
@@ -100,13 +117,10 @@ def train(
                     raise TrainingError(f"the loss of epoch {number} became {value}; give a lower --learning-rate")
                 optimizer.zero_grad()
                 loss.backward()
-                nn.utils.clip_grad_norm_(parameters, config.clip)
+                nn.utils.clip_grad_norm_(network.parameters(), config.clip)
                 optimizer.step()
                 total += value
-            # How good is it now?
-            network.eval()
-            with torch.inference_mode():
-                epoch = Epoch(number, total / len(batches), measure(network))
+            epoch = Epoch(number, total / len(batches), _measured(network, measure))
             epochs.append(epoch)
             if progress is not None:
                 progress(epoch)
@@ -122,6 +136,20 @@ def train(
                     group["lr"] *= 0.5
     network.load_state_dict(best_state)
     return network.eval(), LoopReport(config.seed, tuple(epochs), best)
+
+
+def _learning(groups: Sequence[Group], epoch: int) -> list[dict[str, Any]]:
+    """The groups that begin to learn in an epoch, as the optimiser takes them; the others' gradients are off."""
+    for each in groups:
+        for parameter in each.parameters:
+            parameter.requires_grad_(each.begins <= epoch)
+    return [{"params": list(g.parameters), "lr": g.learning_rate} for g in groups if g.begins == epoch]
+
+
+def _measured(network: Network, measure: Callable[[Network], float]) -> float:
+    network.eval()
+    with torch.inference_mode():
+        return measure(network)
 
 
 def by_length(lengths: Sequence[int], size: int, rng: random.Random) -> list[list[int]]:

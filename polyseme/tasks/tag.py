@@ -24,7 +24,7 @@ from polyseme.batching import plan
 from polyseme.errors import InputError, MissingExtraError, OptionError
 from polyseme.nn.device import device_named
 from polyseme.tasks.conll import Tagged, TaggedData
-from polyseme.tasks.features import Features, Inputs, Vectors, Words
+from polyseme.tasks.features import Batches, Features, Inputs, Vectors, Words
 from polyseme.tasks.layers import BiLSTM, LockedDropout, TokenInput
 from polyseme.tasks.loop import Epoch, LoopConfig, LoopReport, train_seeds
 from polyseme.tasks.metrics import TagScores, span_f1, tag_scores
@@ -145,6 +145,10 @@ class Tagger:
         self.network, self.config, self.tags, self.features = network.to(self.device), config, tuple(tags), features
         self.has_spans = any(tag.startswith("B-") for tag in self.tags)
 
+    def with_network(self, network: TagNetwork, features: Features | None = None) -> Tagger:
+        """The same with another network, and other features where they are given."""
+        return Tagger(network, self.config, self.tags, features or self.features, str(self.device))
+
     def tag(self, sentences: Sequence[Words]) -> list[Words]:
         """A tag for every word of sentences that are cut into words already."""
         found: list[Words] = [()] * len(sentences)
@@ -169,7 +173,7 @@ class Tagger:
         found = self.tag([sentence.words for sentence in sentences])
         return tag_scores([sentence.tags for sentence in sentences], found, spans=self.has_spans)
 
-    def read(self, vectors: Vectors) -> list[Words]:
+    def read(self, vectors: Batches) -> list[Words]:
         """A tag for every word, from vectors."""
         self.network.eval()
         found: dict[int, Words] = {}
@@ -177,7 +181,7 @@ class Tagger:
             for batch in plan(vectors.lengths, READ_WORDS, READ_SENTENCES, padded=True):
                 best = self.network.decode(vectors.batch(batch).to(self.device))
                 found.update({at: tuple(self.tags[tag] for tag in row) for at, row in zip(batch, best, strict=True)})
-        return [found[at] for at in range(len(vectors))]
+        return [found[at] for at in range(len(vectors.lengths))]
 
     def _entities(self, text: str, offsets: Sequence[tuple[int, int]], tags: Words) -> tuple[Entity, ...]:
         return tuple(_entity(text, offsets, span) for span in spans(tags)) if self.has_spans else ()
@@ -223,7 +227,6 @@ def fit_ready(
     config, loop = config or TagConfig(), loop or LoopConfig()
     (train, vectors), (dev, dev_vectors) = with_train, with_dev
     tags = tag_set(train, dev)
-    number = {tag: at for at, tag in enumerate(tags)}
     where = device_named(device)
     scales = vectors.scales()
     truth = [sentence.tags for sentence in dev.sentences]
@@ -233,19 +236,30 @@ def fit_ready(
         return network_of(features, scales, tags, config)
 
     def loss_of(network: TagNetwork, batch: Sequence[int]) -> Tensor:
-        inputs = vectors.batch(batch)
-        ids = torch.zeros(inputs.mask.shape, dtype=torch.long)
-        ids[inputs.mask] = torch.tensor([number[tag] for at in batch for tag in train.sentences[at].tags])
-        return network.loss(inputs.to(where), ids.to(where))
+        inputs = vectors.batch(batch).to(where)
+        return network.loss(inputs, ids_of([train.sentences[at] for at in batch], tags, inputs.mask))
 
     def measure(network: TagNetwork) -> float:
         found = Tagger(network, config, tags, features, device).read(dev_vectors)
-        return span_f1(truth, found) if has_spans else tag_scores(truth, found, spans=False).accuracy
+        return measured(truth, found, has_spans=has_spans)
 
     network, reports = train_seeds(
         build, vectors.lengths, loss_of, measure, loop, seeds, device=where, progress=progress
     )
     return Tagger(network, config, tags, features, device), reports
+
+
+def ids_of(sentences: Sequence[Tagged], tags: Sequence[str], mask: Tensor) -> Tensor:
+    """The numbers of the sentences' tags, 0 where there is no word. *Shape:* mask (B, T) -> (B, T)."""
+    number = {tag: at for at, tag in enumerate(tags)}
+    ids = torch.zeros(mask.shape, dtype=torch.long, device=mask.device)
+    ids[mask] = torch.tensor([number[tag] for each in sentences for tag in each.tags], device=mask.device)
+    return ids
+
+
+def measured(truth: Sequence[Words], found: Sequence[Words], *, has_spans: bool) -> float:
+    """The F1 of spans; accuracy where tags mark none."""
+    return span_f1(truth, found) if has_spans else tag_scores(truth, found, spans=False).accuracy
 
 
 def network_of(features: Features, scales: Sequence[Tensor], tags: Sequence[str], config: TagConfig) -> TagNetwork:

@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from typer.testing import CliRunner
 
@@ -206,3 +207,19 @@ def test_a_missing_extra_is_named_before_any_work(reviews: Path, monkeypatch: py
     monkeypatch.setattr("polyseme.tasks.metrics._PACKAGES", ("no_such_package",))
     code, said = failed("fit", "classify", reviews, "-o", "never")
     assert (code, 'pip install "polyseme[tasks]"' in said) == (1, True)
+
+
+def test_a_model_is_tuned_with_its_task_and_kept_in_its_folder(reviews: Path, tmp_path: Path) -> None:
+    columns = ["--text-column", "review", "--label-column", "stars"]
+    out = tmp_path / "tuned"
+    made = task("fit", "classify", reviews, "-o", out, "--model", MODEL, *columns, *QUICK, "--fine-tune", 2)
+    assert [epoch["number"] for epoch in made["fine_tuned"]["epochs"]] == [1, 2]
+    assert made["fine_tuned"]["dev_best"] >= made["dev_best"]
+    assert (out / "bilm" / "model.safetensors").is_file()
+    found = task("evaluate", "classify", out, reviews)
+    assert found["n"] == 42
+    glove = tmp_path / "glove.txt"
+    write_vectors(StaticVectors(["fine", "dull"], np.eye(2)), glove)
+    static = ["--features", "glove", "--vectors", f"glove={glove}", *columns, *QUICK]
+    code, said = failed("fit", "classify", reviews, "-o", tmp_path / "other", *static, "--fine-tune", 1)
+    assert (code, "fine-tuning was asked for" in said) == (2, True)
