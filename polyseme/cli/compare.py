@@ -173,7 +173,7 @@ def compare(
             )  # fmt: skip
     except DecodeError as error:
         raise retry_with_this_command(error, again()) from error
-    settings = {"network": str(sizes), "loop": str(asdict(loop))}
+    settings = {"network": _listed(sizes), "training": _listed(asdict(loop))}
     facts = {"kind": name, "metric": about.pop("metric"), "learners": data.vectors, "about": about | settings}
     found = replace(found, facts=facts)
     _write(Path(out), found, f"{name}: {', '.join(Path(each).name for each in train)}")
@@ -225,7 +225,7 @@ def _classifiers(
         learners.append(TextLearner(name, learn, stop, measure, features, cut, config, data.loop, wanted.multi_label))
     about = {
         "metric": "micro F1" if wanted.multi_label else "accuracy", "train": counted(len(train), "text"),
-        "dev": counted(len(dev), "text"), "test": counted(len(test), "text"), "labels": str(label_counts(train)),
+        "dev": counted(len(dev), "text"), "test": counted(len(test), "text"), "labels": _few(label_counts(train)),
         "majority on test": f"{majority_accuracy(train, test):.4f}", "tokenizer": tokenizer,
     }  # fmt: skip
     return learners, [text.labels for text in train], about
@@ -261,9 +261,18 @@ def _taggers(
     about = {
         "metric": "accuracy" if train.scheme == "plain" else "span F1",
         **{part: counted(len(each.sentences), "sentence") for part, each in sentences.items()},
-        "tags": str(tag_counts(train.sentences)),
+        "tags": _few(tag_counts(train.sentences)),
     }  # fmt: skip
     return learners, [""] * len(train.sentences), about
+
+
+def _few(counts: dict[str, int], most: int = 20) -> str:
+    more = f" and {len(counts) - most} more" if len(counts) > most else ""
+    return _listed(dict(list(counts.items())[:most])) + more
+
+
+def _listed(values: dict[str, Any]) -> str:
+    return ", ".join(f"{name}: {value}" for name, value in values.items())
 
 
 def _spent(data: _Data, name: str, features: Features, begun: float) -> None:

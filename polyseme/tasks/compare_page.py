@@ -27,7 +27,10 @@ STYLE = """
 body { font: 16px/1.5 system-ui, "Segoe UI", "DejaVu Sans", sans-serif; max-width: 1000px; margin: 1.5rem auto;
   padding: 0 1rem; background: var(--ground); color: var(--ink); overflow-wrap: anywhere; }
 h1 { font-size: 1.6rem; } h2 { font-size: 1.2rem; margin-top: 2rem; } .faint, caption { color: var(--faint); }
-.scroll { overflow-x: auto; } table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
+.scroll { overflow-x: auto; margin: 1.4rem 0; } figure { margin: 1rem 0; }
+dl { display: grid; grid-template-columns: max-content 1fr; gap: .2rem 1.2rem; }
+dt { color: var(--faint); } dd { margin: 0; }
+ table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
 caption { text-align: left; padding-bottom: .4rem; }
 th, td { text-align: right; padding: .2rem .8rem; border-bottom: 1px solid var(--line); white-space: nowrap; }
 th { font-weight: normal; }
@@ -81,7 +84,7 @@ def _pair(pair: Pair) -> list[str]:
     low, high = (f"{100 * bound:+.1f}" for bound in pair.interval)
     return [
         f"{pair.first} against {pair.second}", f"{100 * pair.difference:+.1f}", f"{low} to {high}",
-        f"{pair.adjusted:.4f}" + ("" if pair.adjusted < CLEAR else " (none shown)"), f"{100 * pair.errors_saved:.1f} %",
+        probability(pair.adjusted), f"{100 * pair.errors_saved:.1f} %",
     ]  # fmt: skip
 
 
@@ -97,6 +100,11 @@ def _cost_table(found: Comparison) -> tuple[list[str], list[list[str]]]:
             duration(cell.test_seconds),
         ])  # fmt: skip
     return head, rows
+
+
+def probability(p: float) -> str:
+    """Three digits; one that shows no difference says so."""
+    return "< 0.001" if p < 0.001 else f"{p:.3f}" + ("" if p < CLEAR else " (none shown)")
 
 
 def percent(share: float) -> str:
@@ -118,7 +126,7 @@ def page(found: Comparison, title: str) -> str:
     """One HTML file."""
     metric = escape(str(found.facts.get("metric", "score")))
     about = found.facts.get("about", {})
-    facts = "".join(f"<tr><th>{_safe(name)}</th><td>{_safe(str(value))}</td></tr>" for name, value in about.items())
+    facts = "".join(f"<dt>{_safe(name)}</dt><dd>{_safe(str(value))}</dd>" for name, value in about.items())
     tables = [
         _html_table(f"Test {metric} in hundredths: mean over {len(found.seeds)} seeds, ± half its 95 % interval "
                     "(Student's t); columns: share of the training examples", *_score_table(found)),
@@ -136,7 +144,7 @@ def page(found: Comparison, title: str) -> str:
         f"<figure>{svg(found)}<figcaption class='faint'>Test {metric} by training examples (logarithmic); the band "
         "spans the seeds.</figcaption></figure>\n"
         + "\n".join(tables)
-        + (f"\n<h2>What was compared</h2><div class='scroll'><table>{facts}</table></div>" if facts else "")
+        + (f"\n<h2>What was compared</h2><dl>{facts}</dl>" if facts else "")
         + "</main></body></html>\n"
     )
 
