@@ -169,6 +169,8 @@ def _settled(model: Model) -> Check:
     """Reads the boundaries once more from the state in which sentences start: it must stay where it is."""
     if model.bilm.config.layers != "lstm":
         return Check("settled state", None, "a Transformer carries no state")
+    if model.settled is not None and model.settled_residual is None:
+        return Check("settled state", None, "stored: the mean state in which sentences of the training text begin")
     if model.settled is not None and (model.settled_residual or 0.0) > LIMIT:
         what = f"stored; it drifts by {model.settled_residual:.2g} a reading, and sentences start from it all the same"
         return Check("settled state", None, what)

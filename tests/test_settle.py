@@ -15,7 +15,7 @@ from polyseme.formats.model import Model
 from polyseme.nn.char_cnn import CharCNNConfig
 from polyseme.nn.lstm import LSTMState
 from polyseme.nn.transformer import TransformerConfig
-from polyseme.settle import encode_boundaries, settled_states
+from polyseme.settle import encode_boundaries, mean_states, settled_states
 from polyseme.text.chars import Characters
 from polyseme.text.word_table import WordTable
 
@@ -120,3 +120,35 @@ def test_official_weights_settle_in_about_sixty_passes(official: Path) -> None:
     assert settled_states(model, max_passes=65)[1] <= 1e-6
     with pytest.raises(NotConvergedError):
         settled_states(model, max_passes=50)
+
+
+def test_the_mean_state_is_that_of_the_passages_read_one_by_one() -> None:
+    model = random_model()
+    passages = [
+        [["The", "bank"], ["raised", "its", "rates", "."]],
+        [["river"]],
+        *[[["word"] * n, ["again"]] for n in range(1, 40)],
+    ]
+    found = mean_states(model, passages)
+    start, end = model.boundaries
+    for direction, state in enumerate(found):
+        hidden, cell = [], []
+        for passage in passages:
+            zero = [LSTMState(torch.zeros(2, 1, 6), torch.zeros(2, 1, 5)) for _ in range(2)]
+            states = (zero[0], zero[1])
+            for words in passage:
+                ids = torch.from_numpy(model.characters.encode([start, *words, end]))[None]  # type: ignore[union-attr]
+                # `BiLM.forward` reads each sentence backward by itself, and carries the states as in training.
+                states = model.bilm(ids, None, torch.tensor([len(words) + 2]), states).states
+            hidden.append(states[direction].hidden)
+            cell.append(states[direction].cell)
+        torch.testing.assert_close(state.hidden, torch.stack(hidden).mean(0), rtol=0, atol=1e-6)
+        torch.testing.assert_close(state.cell, torch.stack(cell).mean(0), rtol=0, atol=1e-6)
+
+
+def test_the_mean_state_of_nothing_and_of_a_transformer_is_refused() -> None:
+    with pytest.raises(OptionError, match="no passage"):
+        mean_states(random_model(), [])
+    transformer = random_model(layers="transformer", transformer=TransformerConfig(4, 2, context=9))
+    with pytest.raises(OptionError, match="no state"):
+        mean_states(transformer, [[["a"]]])

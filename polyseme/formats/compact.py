@@ -57,7 +57,9 @@ def unpack(packed: dict[str, Tensor], file: Path) -> dict[str, Tensor]:
 
 
 def rounded(model: Model) -> Model:
-    """The model that a file of eight bits will hold. Its settled state is to be found anew."""
+    """The model that a file of eight bits will hold. A settled state that is a fixed point is to be found anew."""
     tensors = {name: tensor.detach().cpu() for name, tensor in model.bilm.state_dict().items()}
     bilm = assemble(model.bilm.config, unpack(pack(tensors), Path("int8")), Path("int8"))
+    if model.settled_residual is None:  # a mean state, which rounding hardly moves
+        return replace(model, bilm=bilm)
     return replace(model, bilm=bilm, settled=None, settled_residual=None)

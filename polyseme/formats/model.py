@@ -47,7 +47,8 @@ class Model:
     `characters`: for models that read characters. `words`: the table of a model that reads whole words, in row order.
     `vocabulary`: the words of the softmax, in row order; also kept where only its word list was published.
     `counts`: how often each of them came in the training text (int64), where the folder stores it.
-    `settled`: the fixed point of both directions where the folder stores it, with its residual.
+    `settled`: the state of both directions from which sentences start, where the folder stores it: the fixed point of
+    sentence boundaries, with its residual; or, where that is None, the mean state at which sentences begin.
     """
 
     bilm: BiLM

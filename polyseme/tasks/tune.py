@@ -28,7 +28,7 @@ from polyseme.engine import with_boundaries
 from polyseme.errors import OptionError
 from polyseme.formats.model import Model, assemble
 from polyseme.nn.lstm import LSTMStack, LSTMState
-from polyseme.settle import settled_states
+from polyseme.settle import encode, settled_states
 from polyseme.tasks import classify, tag
 from polyseme.tasks.classify import Classifier, Ready
 from polyseme.tasks.conll import TaggedData
@@ -136,15 +136,9 @@ class Read:
 
 
 def encoded(model: Model, words: Sequence[str]) -> Tensor:
-    """What the biLM's layers read of each word. *Shape:* (words, P)."""
-    device, found = next(model.bilm.parameters()).device, []
+    """What the biLM's layers read of each word. *Shape:* (words, P), on the CPU."""
     with torch.no_grad():
-        for at in range(0, len(words), BLOCK):
-            block = words[at : at + BLOCK]
-            characters = torch.from_numpy(model.characters.encode(block)).to(device) if model.characters else None
-            rows = torch.from_numpy(model.words.rows(block)).to(device) if model.words else None
-            found.append(model.bilm.encoder(characters, rows).cpu())
-    return torch.cat(found)
+        return torch.cat([encode(model, words[at : at + BLOCK]).cpu() for at in range(0, len(words), BLOCK)])
 
 
 def starting_states(model: Model, state: str) -> tuple[LSTMState, LSTMState] | None:

@@ -12,18 +12,21 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from polyseme.bilm import BiLM
 from polyseme.errors import OutputError
 from polyseme.formats import native
 from polyseme.formats.model import Model, ModelCard
 from polyseme.lm.losses import LossSums
-from polyseme.settle import settled_states
+from polyseme.settle import mean_states
 from polyseme.text.shards import Corpus
 from polyseme.text.vocab import Vocabulary
 from polyseme.training.checkpoint import FOLDER, clear_leftovers, found
 from polyseme.training.start import word_counts
 
 LOG = "log.jsonl"
+PASSAGES, FOLLOWING, LONG = 256, 4, 100  # what the starting state is the mean of; words of a sentence
 CORPUS = "corpus"  # what a folder may hold before its run begins: the text, prepared or half-prepared
 
 
@@ -76,7 +79,7 @@ class Outcome:
         working = None
         try:
             working = Path(tempfile.mkdtemp(prefix=".model.", dir=self.folder))
-            native.write(_settled(model), working)
+            native.write(rested(model, self.corpus), working)
             for file in sorted(working.iterdir(), key=lambda file: file.suffix == ".safetensors"):
                 file.replace(self.folder / file.name)
         except (OSError, OutputError) as error:
@@ -150,9 +153,24 @@ def _plain(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def _settled(model: Model) -> Model:
-    """With the state that sentences start from: stored, it is the same for everybody, even where it still drifts."""
+def rested(model: Model, corpus: Corpus) -> Model:
+    """With the state that sentences start from: the mean one in which sentences of the training text begin.
+
+    Passages of four sentences from all over the text are read; long sentences are left out.
+    """
     if model.bilm.config.layers != "lstm":
         return model
-    states, residual = settled_states(model, must_converge=False)
-    return replace(model, settled=states, settled_residual=residual)
+    part = corpus.train
+    usual = np.flatnonzero(np.diff(part.starts) <= LONG)
+    firsts = usual[np.linspace(0, len(usual) - 1, PASSAGES).astype(np.int64)] if len(usual) else usual
+    passages = [
+        [
+            [corpus.words[word] for word in part.sentence(at)]
+            for at in range(first, min(first + FOLLOWING, part.n_sentences))
+        ]
+        for first in dict.fromkeys(firsts.tolist())
+    ]
+    passages = [[words for words in passage if len(words) <= LONG] for passage in passages]
+    if not passages:
+        return model
+    return replace(model, settled=mean_states(model, passages), settled_residual=None)
