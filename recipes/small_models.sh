@@ -17,7 +17,7 @@ files() {
 
 packed() {
   polyseme convert "$out/model" "$out/$1" --weights int8 --overwrite
-  sed -i "s#$out/#OUT/#g" "$out/$1/config.json"
+  sed -i -e "s#$out/#OUT/#g" -e "s/\"name\": \"model\"/\"name\": \"$1\"/" "$out/$1/config.json"
   polyseme verify "$out/$1"
   du -sh "$out/model/model.safetensors" "$out/$1"
 }

@@ -2,7 +2,7 @@
 # zh-small, the Chinese model in the box. Usage: zh-small.sh PRETRAIN OUT [more options of polyseme train]
 # PRETRAIN holds OPEN.txt, whose files may go into a model that is passed on, and zh/. TEXTS=all reads everything under zh/
 # instead: more text and a better model, which may not be passed on. The same command goes on where it was stopped.
-# Words are those of rjieba (docs/log.md says why words, and no characters). 50 minutes of one core of an AMD EPYC, 1.2 GB.
+# Words are those of rjieba (docs/log.md says why words, and no characters). 70 minutes of one core of an AMD EPYC beside other work, 1.2 GB.
 set -euo pipefail
 pretrain=${1:?the folder of OPEN.txt} out=${2:?a folder to write}
 shift 2
