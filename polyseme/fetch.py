@@ -26,7 +26,8 @@ from urllib.parse import unquote, urlsplit
 from filelock import FileLock
 
 from polyseme._version import __version__
-from polyseme.errors import FetchError
+from polyseme.errors import FetchError, OptionError
+from polyseme.text.languages import language_code
 
 Progress = Callable[[int, int | None], None]  # bytes so far, bytes in all where the server says
 
@@ -104,6 +105,19 @@ def offline() -> bool:
 def shipped() -> dict[str, Path]:
     """The models inside the package: name -> folder."""
     return {folder.name: folder for folder in sorted(MODELS.glob("*")) if (folder / "config.json").is_file()}
+
+
+def shipped_for(language: str | None) -> str:
+    """The name of the model inside the package for a language, by default English. Raises `OptionError`."""
+    inside = shipped()
+    name = f"{language_code(language) if language else 'en'}-small"
+    if name in inside:
+        return name
+    if inside:
+        raise OptionError(
+            f"no model ships for the language {language!r} ({', '.join(inside)} do); give one with --model"
+        )
+    raise OptionError("--model is missing, and no model ships with this version of Polyseme; give any published ELMo")
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,11 @@ import pytest
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 QUOTE_HELP = runpy.run_path(str(REPOSITORY / "docs" / "quote_help.py"))  # a script, no module of ours
-PAGES = [REPOSITORY / "README.md", REPOSITORY / "CONTRIBUTING.md", *sorted((REPOSITORY / "docs").glob("*.md"))]
+PAGES = [
+    *sorted(REPOSITORY.glob("README*.md")),
+    REPOSITORY / "CONTRIBUTING.md",
+    *sorted((REPOSITORY / "docs").glob("*.md")),
+]
 each_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(REPOSITORY).as_posix())
 
 BLOCK = re.compile(r"(?:<!-- (?P<mark>[^>]+) -->\s*)?^```(?P<kind>\w*)\n(?P<text>.*?)^```$", re.M | re.S)
@@ -120,3 +124,19 @@ def test_quoted_help_is_what_the_program_prints(page: Path) -> None:
             assert block.text == QUOTE_HELP["help_of"](block.mark.removeprefix("help: ")), (
                 "run python docs/quote_help.py"
             )
+
+
+LEFT_OUT = "[...]"  # a line that stands for any number of lines
+
+
+@each_page
+def test_quoted_output_is_what_the_program_prints(page: Path) -> None:
+    for block in blocks(page):
+        if not block.mark.startswith("output of: polyseme "):
+            continue
+        command = [sys.executable, "-m", "polyseme", *shlex.split(block.mark.removeprefix("output of: polyseme "))]
+        done = subprocess.run(command, capture_output=True, check=True, env={**os.environ, "PYTHONIOENCODING": "utf-8"})
+        rest = done.stdout.decode("utf-8")
+        for part in re.split(rf"^{re.escape(LEFT_OUT)}\n", block.text, flags=re.M):
+            assert part in rest, f"{page.name}:{block.line}: this is not printed (any more):\n{part}"
+            rest = rest.split(part, 1)[1]

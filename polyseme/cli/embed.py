@@ -60,9 +60,9 @@ def embed(
     if state is opt.State.carry and batch_size is None:
         raise OptionError("--state carry needs --batch-size: row i of a batch goes on from row i of the one before")
     if model is None:
-        raise OptionError(
-            "--model is missing, and no model ships with this version of Polyseme; give any published ELMo"
-        )
+        from polyseme.fetch import shipped_for
+
+        model = shipped_for(lang)
     _check_before_work(text, out, lang, encoding, format, may_exist=resume or overwrite)
     from polyseme.embed_file import FileOptions
 

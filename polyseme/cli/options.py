@@ -101,7 +101,7 @@ ModelOption = Annotated[
         "--model",
         "-m",
         metavar="MODEL",
-        help="A model's folder, file, archive, address or hub id. Needed: no model ships with Polyseme yet.",
+        help="A model's name, folder, file, archive, address or hub id; by default the one in the package for --lang.",
     ),
 ]
 StartState = Annotated[

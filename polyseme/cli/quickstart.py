@@ -63,7 +63,9 @@ def quickstart(
     path = Path(out or PAGE) if out or text else None
     if path is not None and path.exists() and not overwrite:
         raise OutputError(f"{path} exists already; choose another name, or pass --overwrite to replace it")
-    source, start, words = _chosen(model, lang), state and state.value, [as_typed(each) for each in word or []]
+    from polyseme.fetch import shipped_for
+
+    source, start, words = model or shipped_for(lang), state and state.value, [as_typed(each) for each in word or []]
     from polyseme.cli.quickstart_page import PageOptions
 
     wanted = PageOptions(path, layer, contexts, seed, overwrite)
@@ -166,22 +168,6 @@ def _own_text(
         emit({**quickstart_page.facts(made), "next": following})
     else:
         say(table([*quickstart_page.rows(made), ("next", following)]))
-
-
-def _chosen(model: str | None, lang: str | None) -> str:
-    """The model that was asked for, or the one that ships for the language."""
-    if model is not None:
-        return model
-    from polyseme.fetch import shipped
-    from polyseme.text.languages import language_code
-
-    inside = shipped()
-    name = f"{language_code(lang) if lang else 'en'}-small"
-    if name in inside:
-        return name
-    if inside:
-        raise OptionError(f"no model ships for the language {lang!r} ({', '.join(inside)} do); give one with --model")
-    raise OptionError("--model is missing, and no model ships with this version of Polyseme; give any published ELMo")
 
 
 def _open(source: str, state: str | None, threads: int | None, layer: str, meter: Meter) -> Opened:

@@ -55,7 +55,9 @@ def average(
     word that it holds.
     """
     if model is None:
-        raise OptionError("--model is missing; give any published ELMo")
+        from polyseme.fetch import shipped_for
+
+        model = shipped_for(lang)
     _check_before_work(text, out, format and format.value, lang, encoding, layer, overwrite=overwrite)
     values = {
         "tokenized": tokenized, "language": lang, "text_column": text_column, "encoding": encoding,

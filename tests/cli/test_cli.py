@@ -87,7 +87,10 @@ def test_embed_names_no_option_that_is_not_built_and_says_why_stop_words_matter(
         (["embed", "a.txt"], "--out"),
         (["embed", "a.txt", "-o", "a.npz", "--pool", "sum"], "--pool"),
         (["embed", "a.txt", "-o", "a.npz", "--batch-size", "0", "-m", MODEL], "--batch-size"),
-        (["embed", "a.txt", "-o", "a.npz"], "--model is missing, and no model ships"),
+        (
+            ["embed", "a.txt", "-o", "a.npz", "--lang", "de"],
+            "no model ships for the language 'de'",
+        ),
         (["embed", "a.txt", "-o", "a.npz", "-m", MODEL, "--state", "carry"], "--state carry needs --batch-size"),
         (["embed", "a.txt", "-o", "a.weights", "-m", MODEL], "'.weights' stands for no format"),
         (["embed", "a.txt", "-o", "a.npz", "-m", MODEL, "--lang", "klingon"], "'klingon'"),

@@ -136,8 +136,10 @@ def test_chinese_words_and_a_page_of_the_bundled_text(awkward_path: Path) -> Non
     assert 'lang="zh"' in html
 
 
-def test_what_quickstart_cannot_do_is_named(tmp_path: Path) -> None:
-    assert "no model ships" in refused(2, "quickstart")
+def test_what_quickstart_cannot_do_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(fetch, "MODELS", tmp_path / "none")
+        assert "no model ships" in refused(2, "quickstart")
     assert "in en and zh, not in 'de'" in refused(2, "quickstart", "--model", MODEL, "--lang", "de")
     assert "marks no senses of 'tree'" in refused(2, "quickstart", "--model", MODEL, "--word", "tree")
     assert "give it with --text" in refused(2, "quickstart", "--model", MODEL, "--tokenized")
@@ -246,7 +248,8 @@ def test_bad_text_is_refused_before_anything_is_written(awkward_path: Path, monk
 # --- models
 
 
-def test_models_lists_what_is_known_and_what_lies_here() -> None:
+def test_models_lists_what_is_known_and_what_lies_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fetch, "MODELS", tmp_path / "none")
     facts = found("models")
     assert facts["shipped"] == facts["downloaded"] == []
     assert [each["name"] for each in facts["published"]] == list(fetch.PUBLISHED)

@@ -212,7 +212,7 @@ def test_a_models_vectors_are_averaged_over_a_text(text: Path) -> None:
         (["fit", "glove", "missing.txt", "-o", "v"], 1, "no such file"),
         (["fit", "elmo", "TEXT", "-o", "v"], 2, "KIND"),
         (["neighbours", "TEXT", "word"], 1, "is no file of word vectors"),
-        (["average", "TEXT", "-o", "v"], 2, "--model is missing"),
+        (["average", "TEXT", "-o", "v", "--lang", "de"], 2, "no model ships for the language 'de'"),
         (["average", "TEXT", "-o", "v", "-m", "x", "--layer", "last"], 2, "--layer must be"),
         (["average", "TEXT", "-o", "v", "-m", str(MODEL), "--layer", "7"], 2, "layer must be average, top or 0 to 2"),
     ],
