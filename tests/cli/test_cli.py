@@ -33,6 +33,8 @@ VERBS = [
     "score",
     "generate",
     "substitutes",
+    "compare",
+    "task",
     "static",
 ]
 runner = CliRunner()
