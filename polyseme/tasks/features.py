@@ -57,6 +57,12 @@ class Source:
     embedder: TokenEmbedder
     n_layers: int
 
+    @classmethod
+    def of_model(cls, name: str, path: str, embedder: Embedder) -> Source:
+        """A biLM's, whose vectors depend on its weights, on where sentences start, and on how products are rounded."""
+        identity = f"{embedder.model_hash} {embedder.state} {embedder.precision}"
+        return cls(name, path, identity, embedder, embedder.n_layers)
+
     @property
     def width(self) -> int:
         """W, of one layer."""
@@ -255,8 +261,7 @@ def open_features(
             if model is None:
                 raise OptionError(f"the feature {CONTEXTUAL} needs a model; give one with --model")
             embedder = load(model, state=state, threads=threads, device=device)
-            identity = f"{embedder.model_hash} {embedder.state} {embedder.precision}"
-            sources.append(Source(name, str(model), identity, embedder, embedder.n_layers))
+            sources.append(Source.of_model(name, str(model), embedder))
         elif name in paths:
             static = read_vectors(paths[name])
             sources.append(Source(name, str(paths[name]), static_identity(static), static, 1))

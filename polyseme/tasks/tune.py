@@ -28,7 +28,7 @@ from polyseme.engine import with_boundaries
 from polyseme.errors import OptionError
 from polyseme.formats.model import Model, assemble
 from polyseme.nn.lstm import LSTMStack, LSTMState
-from polyseme.settle import encode, settled_states
+from polyseme.settle import encode
 from polyseme.tasks import classify, tag
 from polyseme.tasks.classify import Classifier, Ready
 from polyseme.tasks.conll import TaggedData
@@ -80,7 +80,7 @@ class Live:
             for text in sentences
         ]
         self._types = encoded(model, list(number))
-        self._states = starting_states(model, embedder.state)
+        self._states = embedder.initial
 
     @property
     def lengths(self) -> list[int]:
@@ -141,13 +141,6 @@ def encoded(model: Model, words: Sequence[str]) -> Tensor:
         return torch.cat([encode(model, words[at : at + BLOCK]).cpu() for at in range(0, len(words), BLOCK)])
 
 
-def starting_states(model: Model, state: str) -> tuple[LSTMState, LSTMState] | None:
-    """What every sentence starts from; None for zeros, and for a Transformer."""
-    if state != "settled":
-        return None
-    return model.settled or settled_states(model)[0]
-
-
 def groups(network: Tuned, config: TuneConfig) -> list[Group]:
     """The task's network and the top layer of both directions learn from the first pass on, each lower layer later."""
     stacks = [network.bilm.forward_layers, network.bilm.backward_layers]
@@ -172,17 +165,15 @@ def tune_classifier(
 ) -> tuple[Classifier, LoopReport]:
     """The classifier with a biLM of its own, tuned together on `learn`. Raises `OptionError`, `TrainingError`."""
     tunable(classifier.features)
-    of_learn, of_dev = (
-        [
-            Live(
-                vectors,
-                [text[number] for text in classify.cut(part.texts, classifier.reading).texts],
-                classifier.features,
-            )
+
+    def lives(part: Ready) -> list[Live]:
+        texts = classify.cut(part.texts, classifier.reading).texts
+        return [
+            Live(vectors, [text[number] for text in texts], classifier.features)
             for number, vectors in enumerate(part.vectors)
         ]
-        for part in (learn, dev)
-    )
+
+    of_learn, of_dev = lives(learn), lives(dev)
     loss = classify.loss_over(
         learn.texts, classifier.labels, classifier.config, classifier.device,
         multi_label=classifier.multi_label, balanced=balanced,
@@ -282,14 +273,13 @@ def without_softmax(bilm: BiLM) -> BiLM:
 def with_own_bilm(features: Features, bilm: BiLM) -> Features:
     """The same features with the tuned biLM, which reads at full speed; nothing of it is cached."""
     old = tunable(features)
-    settled = starting_states(old.model, old.state)
+    settled = old.initial if old.state == "settled" else old.model.settled
     tuned = bilm.cpu().requires_grad_(False).eval()
-    embedder = Embedder(
-        replace(old.model, bilm=tuned, vocabulary=None, counts=None, settled=settled), threads=old.threads
-    )
-    identity = f"{embedder.model_hash} {embedder.state} {embedder.precision}"
+    model = replace(old.model, bilm=tuned, vocabulary=None, counts=None, settled=settled)
     sources = [
-        Source(source.name, OWN, identity, embedder, embedder.n_layers) if source.embedder is old else source
+        Source.of_model(source.name, OWN, Embedder(model, state=source.state, threads=old.threads))
+        if source.embedder is old
+        else source
         for source in features.sources
     ]
     return Features(sources)

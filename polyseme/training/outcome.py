@@ -9,10 +9,12 @@ import shutil
 import tempfile
 from contextlib import suppress
 from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from polyseme.bilm import BiLM
 from polyseme.errors import OutputError
@@ -74,7 +76,7 @@ class Outcome:
             vocabulary=self.vocabulary,
             text=self.corpus.text,
             card=card,
-            counts=word_counts(self.corpus, self.vocabulary),
+            counts=self._counts,
         )
         working = None
         try:
@@ -91,6 +93,11 @@ class Outcome:
         finally:
             if working is not None:
                 shutil.rmtree(working, ignore_errors=True)
+
+    @cached_property
+    def _counts(self) -> npt.NDArray[np.int64]:
+        """The same at every validation, over millions of word types."""
+        return word_counts(self.corpus, self.vocabulary)
 
     def log(self, event: dict[str, Any]) -> None:
         """One line. Raises `OutputError`."""

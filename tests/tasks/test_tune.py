@@ -97,6 +97,16 @@ def test_only_the_layers_whose_turn_has_come_change(epochs: int, changed: set[st
     assert start.features is some
 
 
+@pytest.mark.parametrize("state", ["settled", "zero"])
+def test_sentences_of_the_tuned_bilm_start_where_they_did(state: str) -> None:
+    embedder = Embedder(random_model(2), state=state, threads=1)
+    before = Features([Source.of_model("elmo", "m", embedder)])
+    made = tune.with_own_bilm(before, tune.without_softmax(embedder.model.bilm))
+    assert (made.sources[0].state, made.sources[0].path) == (state, tune.OWN)
+    words = ("The", "bank", "raised")
+    assert np.array_equal(made.sources[0].embedder.embed([words])[0].layers, embedder.embed([words])[0].layers)
+
+
 def test_a_network_that_gets_worse_stays_as_it_was() -> None:
     start = torch.nn.Linear(1, 1)
     weight = start.weight.detach().clone()
