@@ -7,8 +7,9 @@
 Reads $POLYSEME_SHARED/data/tasks and data/pretrain (`../shared` beside the checkout by default). Static vectors are
 whatever `polyseme.static` opens, and fastText's own `.bin`. PYTHON is the interpreter of an environment made from
 requirements-minilm.txt; without it that column is left out, and the report says so. What this script itself needs:
-requirements-quality.txt. Results are written after each task; `--resume` leaves out the tasks
-that are there. `--sentences 200` is a look at everything in a few minutes. What each number means: docs/quality.md.
+requirements-quality.txt. Results are written after each task; `--resume` leaves out the tasks that are there, and
+`--join` makes one report of several runs on different tasks. `--sentences 200` is a look at everything in a few
+minutes. What each number means: docs/quality.md.
 """
 
 from __future__ import annotations
@@ -77,10 +78,15 @@ def main() -> None:
     parser.add_argument("--cache", type=Path, default=Path(tempfile.gettempdir()) / "polyseme-quality")
     parser.add_argument("--out", type=Path, help="the JSON file to write")
     parser.add_argument("--resume", action="store_true", help="leave out the tasks that OUT holds already")
+    parser.add_argument("--join", type=Path, nargs="+", metavar="JSON", help="make OUT of reports on different tasks")
     parser.add_argument("--tables", type=Path, metavar="JSON", help="only print the tables of a finished report")
     options = parser.parse_args()
     if options.tables:
         print(tables.tables(json.loads(options.tables.read_text(encoding="utf-8"))), end="")
+    elif options.join:
+        if not options.out:
+            parser.error("--join needs --out")
+        report.write(report.joined(options.join, [*TASKS, "words"]), options.out)
     elif not options.model and not options.static:
         parser.error("give --model, --static or both")
     else:

@@ -78,6 +78,7 @@ ABOUT: dict[str, About] = {
     "elmo-portuguese": About("pt", "Wikipedia", None),
 }
 MODELS = Path(__file__).parent / "models"  # those that ship inside the package, each a folder of Polyseme's own format
+TASKS = MODELS.with_name("ready")  # tasks that were fitted on them, each a folder of `task fit`
 
 CHUNK_BYTES = 1 << 20
 TIMEOUT_SECONDS = 30.0
@@ -105,6 +106,11 @@ def offline() -> bool:
 def shipped() -> dict[str, Path]:
     """The models inside the package: name -> folder."""
     return {folder.name: folder for folder in sorted(MODELS.glob("*")) if (folder / "config.json").is_file()}
+
+
+def ready_tasks() -> dict[str, Path]:
+    """The tasks inside the package, fitted already on its models: name -> folder."""
+    return {folder.name: folder for folder in sorted(TASKS.glob("*")) if (folder / "config.json").is_file()}
 
 
 def shipped_for(language: str | None) -> str:

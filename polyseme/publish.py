@@ -4,7 +4,42 @@ from __future__ import annotations
 
 import os
 import shutil
+import tempfile
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+
+from polyseme.errors import OutputError
+
+
+def refuse_existing(path: Path, ours: Collection[str], what: str, *, overwrite: bool) -> None:
+    """Only a folder of nothing but `ours` gives way, and to `overwrite`: others could be somebody's home.
+
+    Raises `OutputError`. `what`: such a folder, in words.
+    """
+    if not path.exists():
+        return
+    if not overwrite:
+        raise OutputError(f"{path} exists already; choose another name, or pass --overwrite to replace it")
+    if not path.is_dir():
+        raise OutputError(f"{path} is a file, and would be replaced by {what}; choose another name")
+    if others := sorted({entry.name for entry in path.iterdir()} - {*ours}):
+        raise OutputError(f"{path} holds {others[0]!r}, which is no part of {what}; choose another name")
+
+
+@contextmanager
+def whole_folder(destination: Path) -> Iterator[Path]:
+    """A folder to fill, beside `destination`, which gets its name at the end; after an error it goes.
+
+    Raises `OSError`.
+    """
+    destination.parent.mkdir(parents=True, exist_ok=True)
+    working = Path(tempfile.mkdtemp(prefix=f".{destination.name}.", dir=destination.parent))
+    try:
+        yield working
+        publish(working, destination)
+    finally:
+        shutil.rmtree(working, ignore_errors=True)
 
 
 def publish(working: Path, destination: Path) -> None:

@@ -21,11 +21,12 @@ import numpy.typing as npt
 
 from polyseme.embedding import Embedding
 
-from .readers import Mention, Words
+from .readers import Mention, Words, sentences_of
 from .vectors import Source
 
 Array = npt.NDArray[Any]
 BLOCK_WORDS = 50_000
+BESIDE = -1  # a "window" of the two words beside a mention, and not the mention itself
 
 
 @dataclass(frozen=True)
@@ -63,23 +64,27 @@ class Cache:
         return TokenVectors(self._made(source, "tokens", shape, compute, (), sentences), starts)
 
     def mentions(self, source: Source, mentions: Sequence[Mention], windows: Sequence[int] = (0,)) -> Array:
-        """The mean vector of each mention's words and of so many on each side, for every window.
+        """The mean vector of each mention's words and of so many on each side, for every window; or `beside` it.
 
-        *Shape:* (N, windows, L, W). Mentions in the same sentence that follow each other cost one.
+        Words around may stand in other sentences, but a biLM reads every sentence by itself, as it does in any text.
+        *Shape:* (N, windows, L, W). Mentions in the same text that follow each other cost one.
         """
         groups = [list(group) for _, group in itertools.groupby(mentions, key=lambda mention: mention.words)]
         shape = (len(mentions), len(windows), len(source.layers), source.width)
 
         def compute(out: Array) -> None:
             at = 0
-            for index, found in self._embedded(source, [group[0].words for group in groups]):
-                for mention in groups[index]:
+            for group, layers in zip(groups, self._texts(source, [group[0].words for group in groups]), strict=True):
+                for mention in group:
                     for column, side in enumerate(windows):
-                        words = found.layers[:, max(0, mention.start - side) : mention.end + side]
+                        if side == BESIDE:
+                            out[at, column] = beside(layers, mention.start, mention.end)
+                            continue
+                        words = layers[:, max(0, mention.start - side) : mention.end + side]
                         out[at, column] = words.mean(axis=1, dtype=np.float32)
                     at += 1
 
-        also = [*map(str, windows), *(f"{mention.start} {mention.end}" for mention in mentions)]
+        also = ["by sentence", *map(str, windows), *(f"{mention.start} {mention.end}" for mention in mentions)]
         return self._made(source, "mentions", shape, compute, also, [mention.words for mention in mentions])
 
     def texts(self, source: Source, texts: Sequence[Sequence[Words]], pools: Sequence[Pool]) -> Array:
@@ -101,6 +106,13 @@ class Cache:
 
         also = [*(pool.identity for pool in pools), *map(str, counts)]
         return self._made(source, "texts", shape, compute, also, sentences)
+
+    def _texts(self, source: Source, texts: Sequence[Words]) -> Iterator[Array]:
+        """The vectors of each text's words, (L, T, W), every sentence read by itself."""
+        sentences = [sentences_of(text) for text in texts]
+        read = self._embedded(source, list(itertools.chain.from_iterable(sentences)))
+        for parts in sentences:
+            yield np.concatenate([next(read)[1].layers for _ in parts], axis=1)
 
     # --- files
 
@@ -142,6 +154,22 @@ class Cache:
         seconds = time.monotonic() - begun
         if source.kind == "contextual":
             self._say(f"    {source.name}: {done:,} words read, {done / max(seconds, 1e-9):,.0f} a second")
+
+
+def beside(layers: Array, start: int, end: int) -> Array:
+    """What a biLM expects between its words `start` and `end`, from the words before and those after alone.
+
+    The forward half of the word before and the backward half of the word after, which are what the model predicts the
+    word there from (the context vectors of Melamud et al. 2016, section 3); zeros beyond the ends of the sentence.
+    *Shape:* (L, T, W) -> (L, W).
+    """
+    out = np.zeros((layers.shape[0], layers.shape[2]), dtype=np.float32)
+    half = layers.shape[2] // 2
+    if start > 0:
+        out[:, :half] = layers[:, start - 1, :half]
+    if end < layers.shape[1]:
+        out[:, half:] = layers[:, end, half:]
+    return out
 
 
 class Pool:

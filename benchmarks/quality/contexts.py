@@ -1,7 +1,8 @@
 """A word in its context as several vectors: by itself, with the words around, with its sentence; and their mix.
 
 Static vectors are the same in every context, so their context speaks through the words around. A biLM may look around
-in the same way, in each of its layers: whoever looks at more knows the topic better, with either kind of vectors.
+in the same way, in each of its layers: whoever looks at more knows the topic better, with either kind of vectors. What
+only a biLM has is what it expects at a place before it sees the word there: `beside`.
 
 Legend: `N` mentions, `V` views, `W` width of one view.
 """
@@ -14,7 +15,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
+from sklearn.covariance import ledoit_wolf
 
+from .cache import BESIDE
 from .readers import Mention
 from .run import Floats, Run, layer_views
 from .vectors import Source
@@ -22,19 +25,37 @@ from .vectors import Source
 CONTEXT_WORDS = 5
 # what is averaged -> words taken on each side of the mention
 WINDOWS: dict[str, int] = {f", {CONTEXT_WORDS} words a side": CONTEXT_WORDS, ", sentence": 1 << 30}
-MIX = "learned mix"
+MIX, WHITENED = "learned mix", ", whitened"
+COVARIANCE_ROWS = 20_000
 STEPS, RATE = 200, 0.05
 
 
 def views(run: Run, source: Source, mentions: Sequence[Mention]) -> dict[str, Floats]:
-    """Every layer and the mean of all, then every layer with the words around. *Shape:* (N, W) a view."""
-    rows = run.cache.mentions(source, mentions, (0, *WINDOWS.values()))
-    around = {
-        f"{layer}{window}": rows[:, at, number]
-        for at, window in enumerate(WINDOWS, 1)
+    """Every layer and the mean of all, then every layer with the words around; of a biLM also without the word.
+
+    *Shape:* (N, W) float32 a view. Layer 0 knows nothing of the words beside, so that it has no such view.
+    """
+    around = WINDOWS | ({", words beside": BESIDE} if source.kind == "contextual" else {})
+    rows = run.cache.mentions(source, mentions, (0, *around.values()))
+    return layer_views(source, rows[:, 0]) | {
+        f"{layer}{window}": np.asarray(rows[:, at, number], dtype=np.float32)
+        for at, window in enumerate(around, 1)
         for number, layer in enumerate(source.layers)
+        if number or around[window] != BESIDE
     }
-    return {**layer_views(source, rows[:, 0]), **around}
+
+
+def whitened(learned: Floats, *others: Floats) -> list[Floats]:
+    """The same vectors where those of training have no mean and no correlations, each (N, W).
+
+    Directions in which all contexts of a text differ drown the few in which senses do. The covariance of few contexts
+    is shrunk towards a multiple of the identity (Ledoit and Wolf 2004).
+    """
+    some = np.asarray(learned[:: max(1, len(learned) // COVARIANCE_ROWS)], dtype=np.float64)
+    values, directions = np.linalg.eigh(ledoit_wolf(some)[0])
+    turn = np.asarray(directions / np.sqrt(np.maximum(values, 1e-12)), dtype=np.float32)
+    mean = np.asarray(some.mean(axis=0), dtype=np.float32)
+    return [np.asarray((rows - mean) @ turn) for rows in (learned, *others)]
 
 
 def cosines(first: Floats, second: Floats) -> Floats:

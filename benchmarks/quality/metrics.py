@@ -78,6 +78,17 @@ def bootstrap(statistic: Callable[[npt.NDArray[np.int64]], float], n: int, seed:
     return float(low), float(high)
 
 
+def marks(right: npt.NDArray[np.bool_]) -> str:
+    """A 1 for each test item that was answered rightly, otherwise a 0: what `paired_difference` compares."""
+    return "".join("01"[answer] for answer in right.astype(int))
+
+
+def paired_difference(first: str, second: str) -> tuple[float, float, float]:
+    """How much larger the share of 1 is in `first`, over the same items, and the 95 % interval (bootstrap)."""
+    difference = np.frombuffer(first.encode(), np.uint8).astype(float) - np.frombuffer(second.encode(), np.uint8)
+    return float(difference.mean()), *bootstrap(lambda drawn: float(difference[drawn].mean()), len(difference))
+
+
 def damaged(sentences: Sequence[Words], rate: float, seed: int) -> list[Words]:
     """The sentences with a share `rate` of the characters of their words replaced, swapped or dropped.
 

@@ -17,6 +17,9 @@ from typing import Any, Literal, TypeVar
 
 from polyseme.text.tokenize import Tokenizer
 
+ENDS = frozenset(".?!")
+CLOSING = frozenset(["''", '"', "\u201d", "'", "\u2019", ")", "]"])
+
 SHARED = Path(os.environ.get("POLYSEME_SHARED", Path(__file__).resolve().parents[3] / "shared"))
 Words = tuple[str, ...]
 Split = Literal["train", "dev", "test"]
@@ -245,6 +248,18 @@ def _tagged(path: Path, column: int) -> Iterator[Tagged]:
             words, tags = zip(*((cells[1 if column > 0 else 0], cells[column]) for cells in rows), strict=True)
             yield Tagged(tuple(words), tuple(tags))
             rows = []
+
+
+def sentences_of(words: Words) -> list[Words]:
+    """The sentences of a text in words: each ends with `.`, `?` or `!` and the quotes and brackets that close it."""
+    sentences: list[list[str]] = []
+    ended = True
+    for word in words:
+        if (ended and word not in CLOSING) or not sentences:
+            sentences.append([])
+        sentences[-1].append(word)
+        ended = word in ENDS or (ended and word in CLOSING)
+    return [tuple(sentence) for sentence in sentences]
 
 
 def _mention(words: Sequence[str], place: int) -> Mention:

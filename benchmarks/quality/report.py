@@ -36,6 +36,24 @@ def write(report: dict[str, Any], path: Path) -> None:
     partial.replace(path)
 
 
+def joined(paths: Sequence[Path], order: Sequence[str]) -> dict[str, Any]:
+    """One report of several with the same options and vectors and different tasks, for runs beside each other.
+
+    Tasks stand in `order`. What was not the same ends with a sentence.
+    """
+    reports: list[dict[str, Any]] = [json.loads(path.read_text(encoding="utf-8")) for path in paths]
+    tasks: dict[str, Any] = {}
+    for path, report in zip(paths, reports, strict=True):
+        for key in ("options", "vectors", "upper_mark"):
+            if report[key] != reports[0][key]:
+                raise SystemExit(f"{path} was made with other {key} than {paths[0]}")
+        if twice := tasks.keys() & report["tasks"].keys():
+            raise SystemExit(f"{path} has a task that another report has: {', '.join(sorted(twice))}")
+        tasks |= report["tasks"]
+    command = " && ".join(report["command"] for report in reports)
+    return {**reports[0], "command": command, "tasks": {task: tasks[task] for task in order if task in tasks}}
+
+
 def resumed(path: Path, fresh: dict[str, Any]) -> dict[str, Any]:
     """The report at `path`, if it was made with the same options and vectors; otherwise a sentence and the end."""
     old: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))

@@ -1,7 +1,8 @@
 """Which sense has this word? The nearest mean of the contexts of each sense (Peters et al. 2018, section 5.3).
 
-A view is a layer, by itself or averaged with the words around; the mix of all views is learned from the training
-contexts, each held against means that leave it out. Dev data choose what tables show, for every kind of vectors alike.
+A view is a layer, by itself, averaged with the words around, or of the words beside; each of them also whitened. Two
+mixes, of the views as they are and of the whitened ones, both with how often a sense comes, are learned from the
+training contexts, each held against means that leave it out. Dev data choose what tables show, for all vectors alike.
 
 Legend: `N` mentions, `C` candidates (the senses that each mention may have), `V` views, `W` width of one view.
 """
@@ -16,8 +17,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from .contexts import MIX, mix_of_candidates, unit, views
-from .metrics import bootstrap
+from .contexts import MIX, WHITENED, mix_of_candidates, unit, views, whitened
+from .metrics import bootstrap, marks
 from .readers import DATA, SenseMention, all_words, lexical_sample, limited
 from .run import Floats, Result, Run, Score, chosen
 from .vectors import Source
@@ -25,64 +26,78 @@ from .vectors import Source
 TIE = 1e-6
 DEV_DOCUMENTS = 10  # every tenth document of SemCor chooses the view
 BLOCK = 20_000  # candidates at a time
+FREQUENCY, NATS = "frequency", 5  # logarithms of shares are divided by NATS, which makes them about as large as cosines
 
 
 @dataclass(frozen=True)
 class Candidates:
-    """What each mention might mean. `of`: its mention, `senses`: its sense; both (C,). `scores`: (C, V), cosines.
+    """What each of `mentions` might mean. `of`: its mention, `senses`: its sense, `number`: of the sense; all (C,).
 
-    The candidates of one mention stand together, in falling order of their training counts.
+    The candidates of one mention stand together, in falling order of their training counts. `own`: the mention is one
+    of the training contexts of this sense.
     """
 
+    mentions: int
     of: npt.NDArray[np.int64]
     senses: Sequence[str]
-    scores: Floats
+    number: npt.NDArray[np.int64]
+    own: npt.NDArray[np.bool_]
 
-    def answers(self, shares: npt.NDArray[Any], mentions: int) -> list[str | None]:
-        """The best sense of each mention by the sum of its scores; None where there is no candidate.
+    def answers(self, scores: npt.NDArray[Any]) -> list[str | None]:
+        """The best sense of each mention by scores, (C,); None where there is no candidate.
 
         The first of equals wins, so that vectors which cannot tell senses apart give the first sense.
         """
-        said: list[str | None] = [None] * mentions
-        total = self.scores @ np.asarray(shares, dtype=np.float32)
+        said: list[str | None] = [None] * self.mentions
         begins = np.flatnonzero(np.diff(self.of, prepend=-1))
-        for begin, end in zip(begins, [*begins[1:], len(total)], strict=True):
-            near = total[begin:end]
+        for begin, end in zip(begins, [*begins[1:], len(scores)], strict=True):
+            near = scores[begin:end]
             said[self.of[begin]] = self.senses[int(begin + np.argmax(near >= near.max() - TIE))]
         return said
 
 
-class SenseVectors:
-    """The mean vector of each sense's training contexts, view by view."""
+class Senses:
+    """The senses of each lemma, and which training contexts each has."""
 
-    def __init__(self, training: Sequence[SenseMention], rows: Mapping[str, Floats]) -> None:
+    def __init__(self, training: Sequence[SenseMention]) -> None:
         self._senses = first_senses(training)
         self._number = {
             key: at for at, key in enumerate((lemma, s) for lemma, all_ in self._senses.items() for s in all_)
         }
         of_row = np.asarray([self._number[each.lemma, each.sense] for each in training])
-        order = np.argsort(of_row, kind="stable")
-        begins = np.searchsorted(of_row[order], np.arange(len(self._number)))
-        self._sums = {
-            view: np.add.reduceat(np.asarray(found, dtype=np.float32)[order], begins, axis=0)
-            for view, found in rows.items()
-        }
+        self._order = np.argsort(of_row, kind="stable")
+        self._begins = np.searchsorted(of_row[self._order], np.arange(len(self._number)))
+        self._counts = np.bincount(of_row, minlength=len(self._number))
 
-    def candidates(
-        self, mentions: Sequence[SenseMention], rows: Mapping[str, Floats], among_training: bool = False
-    ) -> Candidates:
-        """The cosine of every mention with every sense of its lemma. `among_training`: with means that leave it out."""
+    def candidates(self, mentions: Sequence[SenseMention], among_training: bool = False) -> Candidates:
+        """The senses that each mention's lemma has. `among_training`: the mentions are the training contexts."""
         found = [(at, sense) for at, each in enumerate(mentions) for sense in self._senses.get(each.lemma, ())]
-        of = np.asarray([at for at, _ in found], dtype=np.int64)
-        number = np.asarray([self._number[mentions[at].lemma, sense] for at, sense in found], dtype=np.int64)
-        own = np.asarray([among_training and mentions[at].sense == sense for at, sense in found], dtype=np.bool_)
-        scores = np.zeros((len(found), len(rows)), dtype=np.float32)
-        for column, view in enumerate(rows):
-            for block in (slice(begin, begin + BLOCK) for begin in range(0, len(found), BLOCK)):
-                here = np.asarray(rows[view][of[block]], dtype=np.float32)
-                means = unit(self._sums[view][number[block]] - here * own[block, None])
-                scores[block, column] = (unit(here) * means).sum(axis=1)
-        return Candidates(of, [sense for _, sense in found], scores)
+        return Candidates(
+            len(mentions),
+            np.asarray([at for at, _ in found], dtype=np.int64),
+            [sense for _, sense in found],
+            np.asarray([self._number[mentions[at].lemma, sense] for at, sense in found], dtype=np.int64),
+            np.asarray([among_training and mentions[at].sense == sense for at, sense in found], dtype=np.bool_),
+        )
+
+    def frequencies(self, asked: Candidates) -> Floats:
+        """The logarithm of each sense's share of its lemma's training contexts, the mention left out. *Shape:* (C,)."""
+        counts = self._counts[asked.number] - asked.own + 0.5
+        of_lemma = np.bincount(asked.of, weights=counts, minlength=asked.mentions)
+        return np.asarray(np.log(counts / of_lemma[asked.of]) / NATS, dtype=np.float32)
+
+    def cosines(self, asked: Candidates, learned: Floats, rows: Floats) -> Floats:
+        """The cosine of each mention with the mean of each sense's training contexts, but for itself. *Shape:* (C,).
+
+        `learned`: (N of training, W); `rows`: (N of the mentions, W).
+        """
+        sums = np.add.reduceat(learned[self._order], self._begins, axis=0)
+        scores = np.zeros(len(asked.of), dtype=np.float32)
+        for block in (slice(begin, begin + BLOCK) for begin in range(0, len(scores), BLOCK)):
+            here = rows[asked.of[block]]
+            means = unit(sums[asked.number[block]] - here * asked.own[block, None])
+            scores[block] = (unit(here) * means).sum(axis=1)
+        return scores
 
 
 def first_senses(training: Sequence[SenseMention]) -> dict[str, list[str]]:
@@ -102,7 +117,7 @@ def lexical_samples(run: Run) -> Result:
         data[word] = {split: len(items) for split, items in parts.items()}
         scores.append(_first_sense(word, parts["train"], parts["test"]))
         for source in run.sources:
-            scores += _disambiguated(run, source, word, parts["train"], parts["dev"], parts["test"], again=False)
+            scores += _disambiguated(run, source, parts["train"], parts["dev"], {word: parts["test"]}, again=False)
     return Result(scores, data)
 
 
@@ -121,46 +136,53 @@ def all_word_senses(run: Run) -> Result:
     }
     scores = [_first_sense(name, training + dev, test) for name, test in tests.items()]
     for source in run.sources:
-        for name, test in tests.items():
-            scores += _disambiguated(run, source, name, training, dev, test, again=True)
+        scores += _disambiguated(run, source, training, dev, tests, again=True)
     return Result(scores, {"semcor": len(training) + len(dev), **{name: len(test) for name, test in tests.items()}})
 
 
 def _disambiguated(
     run: Run,
     source: Source,
-    name: str,
     training: Sequence[SenseMention],
     dev: Sequence[SenseMention],
-    test: Sequence[SenseMention],
+    tests: Mapping[str, Sequence[SenseMention]],
     again: bool,
 ) -> list[Score]:
-    """A score a view. `again`: once the view is chosen, the dev contexts join the training."""
-    learned, on_dev, on_test = (views(run, source, [each.mention for each in part]) for part in (training, dev, test))
-    model = SenseVectors(training, learned)
-    shares = dict(zip(learned, np.eye(len(learned)), strict=True)) | {MIX: learned_mix(model, training, learned)}
-    candidates = model.candidates(dev, on_dev)
-    found = {
-        view: _score(name, source.name, view, candidates.answers(share, len(dev)), dev).value if dev else 0.0
-        for view, share in shares.items()
-    }
-    if again:
-        both = {view: np.concatenate([learned[view], on_dev[view]]) for view in learned}
-        model = SenseVectors([*training, *dev], both)
-    candidates, best = model.candidates(test, on_test), chosen(found)
-    mix = {view: round(float(share), 3) for view, share in zip(learned, shares[MIX], strict=True)}
-    return [
-        _score(name, source.name, view, candidates.answers(share, len(test)), test, view == best,
-               {"dev": found[view], **({"mix": mix} if view == MIX else {})})
-        for view, share in shares.items()
+    """A score a view and test set. `again`: once the view is chosen, the dev contexts join the training."""
+    parts = [views(run, source, [each.mention for each in part]) for part in (training, dev, *tests.values())]
+    model, last = Senses(training), Senses([*training, *dev] if again else training)
+    among, on_dev = model.candidates(training, among_training=True), model.candidates(dev)
+    on_tests = [last.candidates(test) for test in tests.values()]
+    columns: dict[str, list[Floats]] = {}  # of each view: the cosines of every part's candidates
+    for name, of_parts in ((name, [part[name] for part in parts]) for name in parts[0]):
+        for view, (learned, other, *asked) in ((name, of_parts), (name + WHITENED, whitened(*of_parts))):
+            known = np.concatenate([learned, other]) if again else learned
+            columns[view] = [
+                model.cosines(among, learned, learned),
+                model.cosines(on_dev, learned, other),
+                *(last.cosines(each, known, rows) for each, rows in zip(on_tests, asked, strict=True)),
+            ]
+    shares = {view: {view: 1.0} for view in columns}
+    columns[FREQUENCY] = [
+        model.frequencies(among), model.frequencies(on_dev), *(last.frequencies(each) for each in on_tests)
     ]  # fmt: skip
+    right = np.asarray([training[at].sense == sense for at, sense in zip(among.of, among.senses, strict=True)])
+    for ending in ("", WHITENED):
+        mixed = [view for view in columns if view == FREQUENCY or view.endswith(WHITENED) == bool(ending)]
+        found = mix_of_candidates(np.stack([columns[view][0] for view in mixed], axis=1), among.of, right)
+        shares[MIX + ending] = {view: round(float(share), 3) for view, share in zip(mixed, found, strict=True)}
 
+    def said(view: str, part: int, candidates: Candidates) -> list[str | None]:
+        return candidates.answers(np.asarray(sum(w * columns[each][part] for each, w in shares[view].items())))
 
-def learned_mix(model: SenseVectors, training: Sequence[SenseMention], rows: Mapping[str, Floats]) -> npt.NDArray[Any]:
-    """The share of each view that tells the training contexts' senses apart best. *Shape:* (V,)."""
-    candidates = model.candidates(training, rows, among_training=True)
-    right = np.asarray([training[at].sense == s for at, s in zip(candidates.of, candidates.senses, strict=True)])
-    return mix_of_candidates(candidates.scores, candidates.of, right)
+    of_dev = {view: _score("", "", view, said(view, 1, on_dev), dev).value if dev else 0.0 for view in shares}
+    best = chosen(of_dev)
+    return [
+        _score(name, source.name, view, said(view, part, on_tests[part - 2]), test, view == best,
+               {"dev": of_dev[view], **({"mix": shares[view]} if view.startswith(MIX) else {})})
+        for part, (name, test) in enumerate(tests.items(), 2)
+        for view in shares
+    ]  # fmt: skip
 
 
 def _first_sense(name: str, training: Sequence[SenseMention], test: Sequence[SenseMention]) -> Score:
@@ -184,7 +206,7 @@ def _score(
     def f1(drawn: npt.NDArray[np.int64]) -> float:
         return float(2 * right[drawn].sum() / (answered[drawn].sum() + len(drawn)))
 
-    facts = {"answered": float(answered.mean()), **(more or {})}
+    facts = {"answered": float(answered.mean()), **({"right": marks(right)} if is_chosen else {}), **(more or {})}
     everything = np.arange(len(test))
     interval = bootstrap(f1, len(test))
     return Score(name, vectors, view, "F1", f1(everything), (), interval, len(test), is_chosen, facts)

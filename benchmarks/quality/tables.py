@@ -9,6 +9,8 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
+from .metrics import paired_difference
+
 DAMAGED = ", damaged words"
 # task -> what the tables call it
 NAMES = {
@@ -24,6 +26,7 @@ NAMES = {
     "words": "word similarity, analogy",
 }
 TAGGING_AND_SENSES = ("wic", "scws", "wsd_words", "wsd_all", "tag_probes", "taggers")
+OF_TWO_WORDS = ("scws", "scws, two words")  # how similar are two words? No question of senses
 WITH_LAYERS = ("wic", "scws", "wsd_words", "wsd_all", "sts", "text_probes", "tag_probes")
 Row = dict[str, Any]
 Report = dict[str, Any]
@@ -141,14 +144,34 @@ def _reduction_rows(report: Report, deep: str) -> list[list[str]]:
 
 
 def above_static(report: Report, deep: str, plain: Sequence[str]) -> tuple[list[str], list[str]]:
-    """The tagging and sense tasks where the biLM is above every static vectors, and those where it is not."""
+    """Tagging and sense tasks where the biLM is above every static vectors; those where it is not, and by how much."""
     above: list[str] = []
     below: list[str] = []
     for task, data, metric, found in _measured(report):
-        static = [found[name]["value"] for name in plain if name in found]
-        if task in TAGGING_AND_SENSES and DAMAGED not in metric and static and deep in found:
-            (above if found[deep]["value"] > max(static) else below).append(f"{NAMES[task]} ({data})")
+        static = [found[name] for name in plain if name in found]
+        if (
+            task in TAGGING_AND_SENSES
+            and data not in OF_TWO_WORDS
+            and DAMAGED not in metric
+            and static
+            and deep in found
+        ):
+            best = max(static, key=lambda row: float(row["value"]))
+            title = f"{NAMES[task]} ({data})"
+            if found[deep]["value"] > best["value"]:
+                above.append(title)
+            else:
+                below.append(f"{title}: {_difference(found[deep], best)}")
     return above, below
+
+
+def _difference(row: Row, other: Row) -> str:
+    """In points; with the interval of the difference where the report says which items were right."""
+    text = f"{100 * (row['value'] - other['value']):+.1f} against {other['vectors']}"
+    if "right" in row["facts"] and "right" in other["facts"]:
+        _, low, high = paired_difference(row["facts"]["right"], other["facts"]["right"])
+        text += f" (95 % of the difference: {100 * low:+.1f} to {100 * high:+.1f})"
+    return text
 
 
 def error_reductions(report: Report, deep: str, plain: Sequence[str]) -> dict[str, tuple[str, float]]:

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json as json_format
-import shutil
-import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -18,7 +16,16 @@ from polyseme.cli import task_options as top
 from polyseme.cli.language_model import retry_with_this_command
 from polyseme.cli.options import _value
 from polyseme.cli.output import Meter, again, counted, emit, say, warn
-from polyseme.cli.task_data import cache_folder, read_tags, refuse_foreign, text_columns, tokenizer_name, vector_files
+from polyseme.cli.task_data import (
+    Labelled,
+    cache_folder,
+    model_for,
+    refuse_foreign,
+    some,
+    text_columns,
+    tokenizer_name,
+    vector_files,
+)
 from polyseme.errors import DecodeError, OptionError, OutputError
 
 if TYPE_CHECKING:
@@ -52,12 +59,9 @@ class _Data:
     """How data and features are read, the same for every learner."""
 
     kind: str
-    files: tuple[list[str], list[str] | None, list[str]]
-    dev_share: float
-    seed: int
-    encoding: str
-    errors: str
-    open: Callable[[str], Features]
+    labelled: Labelled
+    test: list[str]
+    open: Callable[[str, Iterable[str]], Features]
     loop: LoopConfig
     vectors: dict[str, dict[str, Any]]
     warn: Callable[[str], None]
@@ -117,6 +121,7 @@ def compare(
         if name == "tag"
         else {"--word-column": word_column, "--tag-column": tag_column, "--repair-tags": repair_tags},
     )  # fmt: skip
+    from polyseme.publish import refuse_existing
     from polyseme.tasks.compare import Fitted
     from polyseme.tasks.compare import compare as compared
     from polyseme.tasks.features import open_features
@@ -124,7 +129,7 @@ def compare(
     from polyseme.tasks.metrics import need_extra
 
     need_extra("`compare`")
-    _refuse_existing(Path(out), overwrite)
+    refuse_existing(Path(out), FILES, "a comparison", overwrite=overwrite)
     files = vector_files(vectors)
     if unused := sorted(files.keys() - {part for each in features for part in each.split("+")}):
         raise OptionError(f"--vectors were given for {unused[0]!r}, which no --features names; add it, or leave it out")
@@ -133,10 +138,11 @@ def compare(
     try:
         with Meter() as meter:
 
-            def opened(names: str) -> Features:
+            def opened(names: str, words: Iterable[str]) -> Features:
                 wanted = names.split("+")
+                asked = model if "elmo" in wanted else None
                 return open_features(
-                    names, model=model if "elmo" in wanted else None, state=state and state.value, threads=threads,
+                    names, model=model_for(names, asked, lang, words), state=state and state.value, threads=threads,
                     vectors={each: path for each, path in files.items() if each in wanted},
                     cache=cache_folder(cache, not no_cache), progress=meter.update,
                 )  # fmt: skip
@@ -147,8 +153,9 @@ def compare(
 
             loop = LoopConfig(learning_rate, batch_size=batch_size, max_epochs=epochs, patience=patience, seed=seed)
             data = _Data(
-                name, (train, dev, test), dev_share, seed, encoding, encoding_errors.value, opened, loop, {}, note
-            )
+                name, Labelled(train, dev, dev_share, seed, encoding, encoding_errors.value), test, opened, loop, {},
+                note,
+            )  # fmt: skip
             meter.step("reading, and computing vectors")
             if name == "tag":
                 sizes |= {"cells": tuple(cells)} if cells else {}
@@ -192,23 +199,16 @@ def _classifiers(
     data: _Data, names: Sequence[str], columns: dict[str, Any], reading: dict[str, Any], sizes: dict[str, Any]
 ) -> tuple[list[Learner], list[Any], dict[str, Any]]:
     from polyseme.tasks import classify
-    from polyseme.tasks.data import read_texts
     from polyseme.tasks.heads import HeadConfig
-    from polyseme.tasks.labels import check_known, label_counts, label_set, majority_accuracy, split_off
+    from polyseme.tasks.labels import check_known, label_counts, label_set, majority_accuracy
     from polyseme.tasks.learners import BAG_OF_WORDS, BagLearner, TextLearner
     from polyseme.text.tokenize import tokenizer_for
 
     wanted, config = text_columns(data.kind, columns), HeadConfig(**sizes)
-    train, dev, test = (
-        read_texts(files, wanted, encoding=data.encoding, encoding_errors=data.errors) if files else []
-        for files in data.files
-    )
-    if not dev:
-        train, dev = split_off(
-            train, data.dev_share, data.seed, stratum=lambda text: text.labels, content=lambda text: text.texts
-        )
+    train, dev = data.labelled.texts(wanted)
+    test = data.labelled.read_texts(data.test, wanted)
     check_known(test, label_set([*train, *dev]))
-    opened = {name: data.open(name) for name in names if name != BAG_OF_WORDS}
+    opened = {name: data.open(name, some(train)) for name in names if name != BAG_OF_WORDS}
     own = [source.text().tokenizer for features in opened.values() for source in features.sources]
     tokenizer = tokenizer_name(reading["lang"], reading["tokenized"], own, train)
     cut = classify.Reading(tokenizer, tokenizer_for(tokenizer).version, reading["max_words"])
@@ -235,25 +235,20 @@ def _taggers(
     data: _Data, names: Sequence[str], column: tuple[int | None, int | None], repair: bool, sizes: dict[str, Any]
 ) -> tuple[list[Learner], list[Any], dict[str, Any]]:
     from polyseme.tasks import tag
-    from polyseme.tasks.conll import TagColumns, TaggedData
-    from polyseme.tasks.labels import split_off, tag_counts
+    from polyseme.tasks.conll import TagColumns
+    from polyseme.tasks.labels import tag_counts
     from polyseme.tasks.learners import BAG_OF_WORDS, TagLearner
 
     if BAG_OF_WORDS in names:
         raise OptionError(f"{BAG_OF_WORDS} has no vector a word, so it cannot tag; leave it out")
     config, columns = tag.TagConfig(**sizes), TagColumns(*column)
-    train_files, dev_files, test_files = data.files
-    train = read_tags(train_files, columns, data.encoding, data.errors, repair=repair)
-    test = read_tags(test_files, columns, data.encoding, data.errors, repair=repair)
-    if dev_files:
-        dev = read_tags(dev_files, columns, data.encoding, data.errors, repair=repair)
-    else:
-        parts = split_off(train.sentences, data.dev_share, data.seed, stratum=lambda _: "", content=lambda s: s.words)
-        train, dev = (TaggedData(tuple(part), train.scheme) for part in parts)
+    train, dev = data.labelled.tags(columns, repair=repair)
+    test = data.labelled.read_tags(data.test, columns, repair=repair)
     tag.check_tags(test.sentences, tag.tag_set(train, dev))
     learners: list[Learner] = []
     for name in names:
-        begun, features = time.monotonic(), data.open(name)
+        begun = time.monotonic()
+        features = data.open(name, (word for sentence in train.sentences for word in sentence.words))
         learn, stop, measure = ((part, tag.vectors_of(part, features)) for part in (train, dev, test))
         _spent(data, name, features, begun)
         learners.append(TagLearner(name, learn, stop, measure, features, config, data.loop))
@@ -285,36 +280,19 @@ def _cell(cell: Any) -> dict[str, Any]:
     return {**asdict(cell), "mean": cell.mean, "interval": cell.interval}
 
 
-def _refuse_existing(out: Path, overwrite: bool) -> None:
-    """Raises `OutputError` before any work; `overwrite` replaces nothing but an older comparison."""
-    if not out.exists():
-        return
-    others = sorted({entry.name for entry in out.iterdir()} - {*FILES}) if out.is_dir() else [out.name]
-    if others:
-        raise OutputError(f"{out} holds {others[0]!r}, which is no part of a comparison; choose another name")
-    if not overwrite:
-        raise OutputError(f"{out} exists already; choose another name, or pass --overwrite to replace it")
-
-
 def _write(out: Path, found: Comparison, title: str) -> None:
     """All three files, or none. Raises `OutputError`."""
-    from polyseme.publish import publish
+    from polyseme.publish import whole_folder
     from polyseme.tasks.compare_page import markdown, page
 
     raw = {
         **found.facts, "seeds": found.seeds, "shares": found.shares, "cells": [_cell(each) for each in found.cells],
         "pairs": [asdict(each) for each in found.pairs],
     }  # fmt: skip
-    working: Path | None = None
+    texts = (json_format.dumps(raw, indent=1) + "\n", markdown(found), page(found, title))
     try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        working = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
-        texts = (json_format.dumps(raw, indent=1) + "\n", markdown(found), page(found, title))
-        for name, text in zip(FILES, texts, strict=True):
-            (working / name).write_text(text, encoding="utf-8")
-        publish(working, out)
+        with whole_folder(out) as working:
+            for name, text in zip(FILES, texts, strict=True):
+                (working / name).write_text(text, encoding="utf-8")
     except OSError as error:
         raise OutputError(f"{out}: cannot be written ({error.strerror or error}); nothing was changed there") from error
-    finally:
-        if working is not None:
-            shutil.rmtree(working, ignore_errors=True)

@@ -27,15 +27,18 @@ def models(json: opt.Json = False) -> None:
         for each in fetch.downloads()
     ]
     complete = {each["source"] for each in here if each["complete"]}
+    tasks = [_task(name, folder) for name, folder in fetch.ready_tasks().items()]
     known = [_published(name, name in complete) for name in fetch.PUBLISHED]
     first = inside[0]["name"] if inside else next((name for name in fetch.PUBLISHED if name in complete), "elmo-small")
     following = quoted(["polyseme", "info", first])
     if json:
-        facts = {"shipped": inside, "published": known, "downloaded": here, "folder": str(fetch.home())}
+        facts = {"shipped": inside, "tasks": tasks, "published": known, "downloaded": here, "folder": str(fetch.home())}
         emit({**facts, "next": following})
         return
     say("With the package:")
     say(_lines([_row(each) for each in inside] or [("none", "no model ships with this version of Polyseme")]))
+    say("\nTasks with the package, for `polyseme task predict`:")
+    say(_lines([_task_row(each) for each in tasks] or [("none", "no task ships with this version of Polyseme")]))
     say("\nKnown by name, fetched when first used:")
     say(_lines([_row(each) for each in known]))
     say(f"\nDownloaded, in {fetch.home()}:")
@@ -61,6 +64,31 @@ def _shipped(name: str, folder: Path) -> dict[str, Any]:
         "licence": str(card.get("licence") or "not stated"),
         "perplexity": str(card.get("perplexity") or ""),
     }
+
+
+def _task(name: str, folder: Path) -> dict[str, Any]:
+    """From its configuration, without opening the weights."""
+    about = json_format.loads((folder / "config.json").read_text(encoding="utf-8"))
+    report, n_bytes = about["report"], sum(file.stat().st_size for file in folder.iterdir())
+    metric = report["metric"]
+    return {
+        "name": name, "path": str(folder), "bytes": n_bytes, "kind": about["kind"], "labels": about["labels"],
+        "data": report["data"], "licence": report["licence"], "metric": metric, "test": report["test"][metric],
+        "model": about["features"][0]["path"],
+    }  # fmt: skip
+
+
+def _task_row(task: dict[str, Any]) -> tuple[str, str]:
+    score = f"{task['metric']} {task['test']:.3f} on the test set"
+    parts = (
+        size(task["bytes"]),
+        task["kind"],
+        f"on {task['model']}",
+        task["data"],
+        f"licence {task['licence']}",
+        score,
+    )
+    return task["name"], "; ".join(parts)
 
 
 def _published(name: str, downloaded: bool) -> dict[str, Any]:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from polyseme.text.shards import Corpus
 
 EXAMPLE = "\b\nExample:\n  polyseme static fit word2vec books/ news.txt.xz -o vectors --lang en"
-_PACKAGE = {"word2vec": "gensim", "fasttext": "gensim", "glove": "scipy", "bow": "sklearn"}
+_PACKAGE = {"word2vec": "gensim", "fasttext": "gensim", "glove": "numba", "bow": "sklearn"}
 _OF_NETWORKS = ("window", "epochs", "learning_rate")
 _OF_GENSIM = ("model", "negative", "workers")
 _OPTIONS = {

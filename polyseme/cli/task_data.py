@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +17,7 @@ if TYPE_CHECKING:
 
 TEXT_OPTIONS = ("text", "second", "label", "multi_label", "separator")
 TAG_OPTIONS = ("word", "tag")
+SAMPLE_TEXTS, SAMPLE_WORDS = 50, 1000
 
 
 def refuse_foreign(kind: str, given: Mapping[str, object]) -> None:
@@ -36,11 +39,74 @@ def text_columns(kind: str, values: Mapping[str, Any], *, labelled: bool = True)
     return TextColumns(**chosen)
 
 
-def read_tags(paths: Sequence[str], columns: TagColumns, encoding: str, errors: str, *, repair: bool) -> TaggedData:
-    """Tagged words of the files."""
-    from polyseme.tasks.conll import read_tagged
+@dataclass(frozen=True)
+class Labelled:
+    """Files with labels, and how they are read. Without `dev`, the share `dev_share` of `train` is split off."""
 
-    return read_tagged(paths, columns, repair=repair, encoding=encoding, encoding_errors=errors)
+    train: Sequence[str]
+    dev: Sequence[str] | None
+    dev_share: float
+    seed: int
+    encoding: str
+    errors: str
+
+    @property
+    def split(self) -> str:
+        """How dev came about, for people."""
+        return "" if self.dev else f", split off with seed {self.seed}"
+
+    def texts(self, columns: TextColumns) -> tuple[list[Text], list[Text]]:
+        """For training and for dev; of a split, each label alike, and texts that are the same on one side."""
+        from polyseme.tasks.labels import label_set, split_off
+
+        train = self.read_texts(self.train, columns)
+        label_set(train)  # there are two labels at least, or nothing is to be learned
+        if self.dev:
+            return train, self.read_texts(self.dev, columns)
+        return split_off(
+            train, self.dev_share, self.seed, stratum=lambda text: text.labels, content=lambda text: text.texts
+        )
+
+    def tags(self, columns: TagColumns, *, repair: bool) -> tuple[TaggedData, TaggedData]:
+        """For training and for dev; of a split, sentences with the rarest tags in their proportion."""
+        from polyseme.tasks.conll import TaggedData
+        from polyseme.tasks.labels import split_off, tag_counts
+
+        train = self.read_tags(self.train, columns, repair=repair)
+        if self.dev:
+            return train, self.read_tags(self.dev, columns, repair=repair)
+        often = tag_counts(train.sentences)
+        parts = split_off(
+            train.sentences, self.dev_share, self.seed,
+            stratum=lambda s: min(set(s.tags), key=lambda tag: (often[tag], tag)), content=lambda s: s.words,
+        )  # fmt: skip
+        learn, dev = (TaggedData(tuple(part), train.scheme, train.repaired) for part in parts)
+        return learn, dev
+
+    def read_texts(self, paths: Sequence[str], columns: TextColumns) -> list[Text]:
+        """Of other files, read alike."""
+        from polyseme.tasks.data import read_texts
+
+        return read_texts(paths, columns, encoding=self.encoding, encoding_errors=self.errors)
+
+    def read_tags(self, paths: Sequence[str], columns: TagColumns, *, repair: bool) -> TaggedData:
+        """Of other files, read alike."""
+        from polyseme.tasks.conll import read_tagged
+
+        return read_tagged(paths, columns, repair=repair, encoding=self.encoding, encoding_errors=self.errors)
+
+
+def model_for(features: str, model: str | None, lang: str | None, words: Iterable[str]) -> str | None:
+    """The model that `features` read: as asked, or the one in the package for the language; None: they read none.
+
+    Raises `OptionError` where no model ships for the language.
+    """
+    from polyseme.fetch import shipped_for
+    from polyseme.text.languages import suggest_language
+
+    if model is not None or "elmo" not in features.split("+"):
+        return model
+    return shipped_for(lang or suggest_language(" ".join(islice(words, SAMPLE_WORDS))))
 
 
 def vector_files(given: Sequence[str] | None) -> dict[str, str]:
@@ -74,8 +140,12 @@ def tokenizer_name(lang: str | None, tokenized: bool, own: Sequence[str], texts:
         if lang is not None:
             raise OptionError("--lang and --tokenized contradict each other; give one of them")
         return "whitespace"
-    sample = " ".join(text.texts[0][:200] for text in texts[:50])
-    return tokenizer_for(lang or next(filter(None, own), "") or suggest_language(sample)).name
+    return tokenizer_for(lang or next(filter(None, own), "") or suggest_language(" ".join(some(texts)))).name
+
+
+def some(texts: Sequence[Text]) -> list[str]:
+    """Enough to tell a script."""
+    return [text.texts[0][:200] for text in texts[:SAMPLE_TEXTS]]
 
 
 def label_facts(scores: LabelScores) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from polyseme.cli import options as opt
 from polyseme.cli import task_options as top
 from polyseme.cli.language_model import retry_with_this_command
 from polyseme.cli.output import Meter, again, counted, emit, quoted, say, table
-from polyseme.cli.task_data import label_facts, read_tags, score_rows, tag_facts, vector_files
+from polyseme.cli.task_data import label_facts, score_rows, tag_facts, vector_files
 from polyseme.errors import DecodeError
 
 EXAMPLE = "\b\nExample:\n  polyseme task evaluate classify reviews test.csv --json"
@@ -39,7 +39,7 @@ def evaluate(
     Columns are those that the task was fitted on, unless others are named.
     """
     from polyseme.tasks.classify import Classifier
-    from polyseme.tasks.conll import TagColumns
+    from polyseme.tasks.conll import TagColumns, read_tagged
     from polyseme.tasks.data import TextColumns, read_texts
     from polyseme.tasks.folder import open_task, read_config
     from polyseme.tasks.metrics import need_extra
@@ -63,7 +63,9 @@ def evaluate(
             else:
                 places: dict[str, Any] = {"word": word_column, "tag": tag_column}
                 tags = replace(TagColumns(**stored), **{name: value for name, value in places.items() if value})
-                data = read_tags(test, tags, encoding, encoding_errors.value, repair=repair_tags)
+                data = read_tagged(
+                    test, tags, repair=repair_tags, encoding=encoding, encoding_errors=encoding_errors.value
+                )
                 facts = tag_facts(opened.evaluate(data.sentences))
                 read = f"{counted(facts['sentences'], 'sentence')}, {counted(facts['words'], 'word')}"
     except DecodeError as error:

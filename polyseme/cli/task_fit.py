@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,9 +13,14 @@ from polyseme.cli import task_options as top
 from polyseme.cli.language_model import retry_with_this_command
 from polyseme.cli.output import Meter, again, counted, emit, quoted, say, table, warn
 from polyseme.cli.task_data import (
+    Labelled,
     cache_folder,
-    read_tags,
+    label_facts,
+    model_for,
     refuse_foreign,
+    score_rows,
+    some,
+    tag_facts,
     text_columns,
     tokenizer_name,
     vector_files,
@@ -38,11 +44,8 @@ class _Run:
     """What stays the same while one kind of task is fitted."""
 
     kind: str
-    train: list[str]
-    dev: list[str] | None
-    dev_share: float
-    encoding: str
-    errors: str
+    data: Labelled
+    test: list[str] | None
     loop: LoopConfig
     seeds: tuple[int, ...]
     device: str
@@ -88,6 +91,7 @@ def fit(
     out: top.TaskOut,
     dev: top.Dev = None,
     dev_share: top.DevShare = 0.1,
+    test: top.TestToo = None,
     features: top.FeatureNames = "elmo",
     model: opt.ModelOption = None,
     vectors: top.VectorFiles = None,
@@ -120,6 +124,9 @@ def fit(
     learning_rate: top.LearningRate = 1e-3,
     cache: top.CacheFolder = None,
     no_cache: top.NoCache = False,
+    half: top.Half = False,
+    data: top.DataName = None,
+    licence: top.Licence = "not stated",
     device: opt.Device = "cpu",
     threads: opt.Threads = None,
     encoding: opt.Encoding = "utf-8",
@@ -156,16 +163,17 @@ def fit(
     try:
         with Meter() as meter:
             run = _Run(
-                name, train, dev, dev_share, encoding, encoding_errors.value, loop,
+                name, Labelled(train, dev, dev_share, seed, encoding, encoding_errors.value), test, loop,
                 tuple(range(seed, seed + seeds)), device, meter, json,
                 TuneConfig(fine_tune, fine_tune_rate) if fine_tune else None, {"kind": name},
             )  # fmt: skip
 
-            def opened() -> Features:
+            def opened(words: Iterable[str]) -> Features:
                 meter.step("opening the vectors")
                 found = open_features(
-                    features, model=model, vectors=vector_files(vectors), state=state and state.value,
-                    threads=threads, device=device, cache=cache_folder(cache, not no_cache), progress=run.vectors,
+                    features, model=model_for(features, model, lang, words), vectors=vector_files(vectors),
+                    state=state and state.value, threads=threads, device=device,
+                    cache=cache_folder(cache, not no_cache), progress=run.vectors,
                 )  # fmt: skip
                 if run.tune is not None:
                     tunable(found)  # before hours of work
@@ -183,7 +191,14 @@ def fit(
             save(
                 task,
                 out,
-                report={**run.facts, "loop": asdict(loop), "files": [*train, *(dev or ())]},
+                report={
+                    **run.facts,
+                    "loop": asdict(loop),
+                    "files": [*train, *(dev or ()), *(test or ())],
+                    "data": data or ", ".join(train),
+                    "licence": licence,
+                },
+                half=half,
                 overwrite=overwrite,
             )
     except DecodeError as error:
@@ -203,6 +218,8 @@ def _tell(facts: dict[str, Any], *, json: bool) -> None:
     if "fine_tuned" in facts:
         tuned = facts["fine_tuned"]
         rows.append(("fine-tuned", f"{facts['metric']} {tuned['dev_best']:.4f} in epoch {tuned['epoch']} (0: before)"))
+    if "test" in facts:
+        rows += [("test", ""), *((f"  {name}", value) for name, value in score_rows(facts["test"]))]
     rows += [("mixes", _mixes(facts)), ("time", f"{facts['seconds']:,.1f} s"), ("wrote", facts["wrote"][0])]
     say(table([*rows, ("next", facts["next"])]))
 
@@ -240,53 +257,48 @@ def _tag(
     run: _Run, opened: Any, column: tuple[int | None, int | None], repair: bool, cells: list[int] | None, sizes: Any
 ) -> tuple[Task, tuple[LoopReport, ...]]:
     from polyseme.tasks import tag, tune
-    from polyseme.tasks.conll import TagColumns, TaggedData
-    from polyseme.tasks.labels import likely_slips, split_off, tag_counts
+    from polyseme.tasks.conll import TagColumns
+    from polyseme.tasks.labels import likely_slips, tag_counts
 
     run.meter.step("reading")
     columns = TagColumns(*column)
-    data = read_tags(run.train, columns, run.encoding, run.errors, repair=repair)
-    if data.repaired:
-        run.warn(f"{counted(data.repaired, 'tag')} of TRAIN broke {data.scheme.upper()} and begin a new span")
-    if run.dev:
-        dev = read_tags(run.dev, columns, run.encoding, run.errors, repair=repair)
-        train = data
-    else:
-        rare = tag_counts(data.sentences)
-        parts = split_off(
-            data.sentences, run.dev_share, run.loop.seed,
-            stratum=lambda s: min(set(s.tags), key=lambda tag: (rare[tag], tag)), content=lambda s: s.words,
-        )  # fmt: skip
-        train, dev = (TaggedData(tuple(part), data.scheme) for part in parts)
+    train, dev = run.data.tags(columns, repair=repair)
+    test = run.data.read_tags(run.test, columns, repair=repair).sentences if run.test else ()
+    tag.check_tags(test, tag.tag_set(train, dev))
+    if train.repaired:
+        run.warn(f"{counted(train.repaired, 'tag')} of TRAIN broke {train.scheme.upper()} and begin a new span")
     config = tag.TagConfig(**(sizes | ({"cells": tuple(cells)} if cells else {})))
-    for slip in likely_slips([(t, s.place(at)) for s in data.sentences for at, t in enumerate(s.tags)]):
+    sentences = (*train.sentences, *dev.sentences)
+    for slip in likely_slips([(t, s.place(at)) for s in sentences for at, t in enumerate(s.tags)]):
         run.warn(slip)
     counts = tag_counts(train.sentences)
     most = max(counts, key=lambda tag: counts[tag])
     words = sum(len(sentence.words) for sentence in dev.sentences)
     majority = sum(tag == most for sentence in dev.sentences for tag in sentence.tags) / words
     run.facts |= {
-        "train": {"sentences": len(train.sentences), "words": sum(counts.values())}, "scheme": data.scheme,
+        "train": {"sentences": len(train.sentences), "words": sum(counts.values())}, "scheme": train.scheme,
         "dev": {"sentences": len(dev.sentences), "words": words}, "labels": counts, "majority": majority,
-        "metric": "accuracy" if data.scheme == "plain" else "f1", "columns": asdict(columns),
+        "metric": "accuracy" if train.scheme == "plain" else "f1", "columns": asdict(columns),
     }  # fmt: skip
     run.tell([
         ("train", f"{counted(len(train.sentences), 'sentence')}, {counted(sum(counts.values()), 'word')}"),
-        ("dev", f"{counted(len(dev.sentences), 'sentence')}, {counted(words, 'word')}{_split(run)}"),
+        ("dev", f"{counted(len(dev.sentences), 'sentence')}, {counted(words, 'word')}{run.data.split}"),
         ("tags", _some(counts)),
         ("majority", f"accuracy {majority:.4f} on dev, with {most!r} for every word"),
     ])  # fmt: skip
-    features = opened()
+    features = opened(word for sentence in train.sentences for word in sentence.words)
     run.meter.step("computing the vectors, or reading them")
     learn, stop = ((part, tag.vectors_of(part, features)) for part in (train, dev))
     task, reports = tag.fit_ready(
         learn, stop, features, config, run.loop, seeds=run.seeds, device=run.device, progress=run.epoch
     )
-    if run.tune is None:
-        return task, reports
-    run.meter.step("fine-tuning")
-    task, report = tune.tune_tagger(task, learn, stop, run.tune, run.loop, progress=run.epoch)
-    run.tuned(report)
+    if run.tune is not None:
+        run.meter.step("fine-tuning")
+        task, report = tune.tune_tagger(task, learn, stop, run.tune, run.loop, progress=run.epoch)
+        run.tuned(report)
+    if test:
+        run.meter.step("measuring on the test set")
+        run.facts["test"] = tag_facts(task.evaluate(test))
     return task, reports
 
 
@@ -294,23 +306,17 @@ def _texts(
     run: _Run, opened: Any, values: dict[str, Any], reading: Any, sizes: Any, metric: Any, balanced: bool
 ) -> tuple[Task, tuple[LoopReport, ...]]:
     from polyseme.tasks import classify, tune
-    from polyseme.tasks.data import read_texts
     from polyseme.tasks.heads import HeadConfig
-    from polyseme.tasks.labels import label_counts, label_set, likely_slips, majority_accuracy, split_off
+    from polyseme.tasks.labels import check_known, label_counts, label_set, likely_slips, majority_accuracy
     from polyseme.text.tokenize import tokenizer_for
 
     run.meter.step("reading")
     columns, config = text_columns(run.kind, values), HeadConfig(**sizes)
-    train = read_texts(run.train, columns, encoding=run.encoding, encoding_errors=run.errors)
-    label_set(train)
-    for slip in likely_slips([(label, text.place) for text in train for label in text.labels]):
+    train, dev = run.data.texts(columns)
+    test = run.data.read_texts(run.test, columns) if run.test else []
+    check_known(test, label_set([*train, *dev]))
+    for slip in likely_slips([(label, text.place) for text in (*train, *dev) for label in text.labels]):
         run.warn(slip)
-    if run.dev:
-        dev = read_texts(run.dev, columns, encoding=run.encoding, encoding_errors=run.errors)
-    else:
-        train, dev = split_off(
-            train, run.dev_share, run.loop.seed, stratum=lambda text: text.labels, content=lambda text: text.texts
-        )
     counts, majority = label_counts(train), majority_accuracy(train, dev)
     run.facts |= {
         "train": {"texts": len(train)}, "dev": {"texts": len(dev)}, "labels": counts, "majority": majority,
@@ -318,11 +324,11 @@ def _texts(
     }  # fmt: skip
     run.tell([
         ("train", counted(len(train), "text")),
-        ("dev", f"{counted(len(dev), 'text')}{_split(run)}"),
+        ("dev", f"{counted(len(dev), 'text')}{run.data.split}"),
         ("labels", _some(counts)),
         ("majority", f"accuracy {majority:.4f} on dev, with the most frequent label for every text"),
     ])  # fmt: skip
-    features = opened()
+    features = opened(some(train))
     own = [source.text().tokenizer for source in features.sources]
     name = tokenizer_name(reading["lang"], reading["tokenized"], own, train)
     cut = classify.Reading(name, tokenizer_for(name).version, reading["max_words"])
@@ -336,18 +342,16 @@ def _texts(
         learn, stop, features, cut, config, run.loop, multi_label=columns.multi_label, balanced=balanced, metric=metric,
         seeds=run.seeds, device=run.device, progress=run.epoch,
     )  # fmt: skip
-    if run.tune is None:
-        return task, reports
-    run.meter.step("fine-tuning")
-    task, report = tune.tune_classifier(
-        task, learn, stop, run.tune, run.loop, balanced=balanced, metric=metric, progress=run.epoch
-    )
-    run.tuned(report)
+    if run.tune is not None:
+        run.meter.step("fine-tuning")
+        task, report = tune.tune_classifier(
+            task, learn, stop, run.tune, run.loop, balanced=balanced, metric=metric, progress=run.epoch
+        )
+        run.tuned(report)
+    if test:
+        run.meter.step("measuring on the test set")
+        run.facts["test"] = label_facts(task.evaluate(test))
     return task, reports
-
-
-def _split(run: _Run) -> str:
-    return "" if run.dev else f", split off with seed {run.loop.seed}"
 
 
 def _some(counts: dict[str, int], most: int = 12) -> str:

@@ -38,6 +38,7 @@ Dev = Annotated[
     list[str] | None,
     _value("--dev", "DEV", "Files that decide when to stop. By default a share of TRAIN is split off."),
 ]
+TestToo = Annotated[list[str] | None, _value("--test", "TEST", "Files that are measured on once, at the end.")]
 DevShare = Annotated[float, _value("--dev-share", "SHARE", "Of TRAIN, where no DEV is given; of each label alike.")]
 TextColumn = Annotated[str | None, _value("--text-column", "NAME", "Of the text; by default text (nli: premise).")]
 SecondColumn = Annotated[
@@ -99,6 +100,9 @@ Epochs = Annotated[int, _value("--epochs", "N", "Passes over the training data a
 Patience = Annotated[int, _value("--patience", "N", "Stop after so many passes that were no better on dev.", min=1)]
 BatchSize = Annotated[int, _value("--batch-size", "N", "Examples of a batch.", min=1)]
 LearningRate = Annotated[float, _value("--learning-rate", "X", "Of Adam.")]
+DataName = Annotated[str | None, _value("--data", "TEXT", "What TRAIN is, to be kept with the task.")]
+Licence = Annotated[str, _value("--licence", "TEXT", "Of the task, to be kept with it.")]
+Half = Annotated[bool, _flag("--half", "Write the network's weights in float16: half the size.")]
 CacheFolder = Annotated[
     str | None,
     _value("--cache", "DIR", "Where the biLM's vectors are kept for the next run; by default in Polyseme's cache."),

@@ -5,8 +5,6 @@ The layouts are tried in the order of `LAYOUTS`; a new format is one file and on
 
 from __future__ import annotations
 
-import shutil
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
@@ -15,7 +13,7 @@ from polyseme.errors import OptionError, OutputError, UnknownFormatError
 from polyseme.formats import allennlp, many_langs, native, tensorflow, transformer_elmo
 from polyseme.formats.compact import WEIGHTS, Weights
 from polyseme.formats.model import Model
-from polyseme.publish import publish
+from polyseme.publish import refuse_existing, whole_folder
 
 
 class Layout(NamedTuple):
@@ -96,28 +94,12 @@ def write_model(
         raise OptionError(f"--weights must be one of {', '.join(WEIGHTS)}, was: {weights!r}")
     if weights != "float32" and to != "native":
         raise OptionError(f"only a Polyseme folder holds weights of {weights}; leave --to or --weights out")
-    if destination.exists() and not overwrite:
-        raise OutputError(f"{destination} exists already; choose another name or pass --overwrite")
-    _refuse_foreign(destination)
+    refuse_existing(destination, OURS, "a model", overwrite=overwrite)
     try:
-        destination.parent.mkdir(parents=True, exist_ok=True)
-        working = Path(tempfile.mkdtemp(prefix=f".{destination.name}.", dir=destination.parent))
-    except OSError as error:
-        raise OutputError(f"cannot write beside {destination}: {error.strerror}; choose another place") from error
-    try:
-        lost = WRITERS[to](model, working) if weights == "float32" else native.write(model, working, weights)
-        if finish is not None:
-            finish(working)
-        publish(working, destination)
+        with whole_folder(destination) as working:
+            lost = WRITERS[to](model, working) if weights == "float32" else native.write(model, working, weights)
+            if finish is not None:
+                finish(working)
     except OSError as error:
         raise OutputError(f"cannot write {destination}: {error.strerror}; nothing was changed there") from error
-    finally:
-        shutil.rmtree(working, ignore_errors=True)
     return lost
-
-
-def _refuse_foreign(destination: Path) -> None:
-    """A folder that holds anything but a model is never replaced: it could be somebody's home."""
-    others = sorted({entry.name for entry in destination.iterdir()} - OURS) if destination.is_dir() else []
-    if others:
-        raise OutputError(f"{destination} holds {others[0]!r}, which is no part of a model; choose another name")

@@ -8,8 +8,6 @@ vectors.safetensors   `vectors` (V, W); `ngrams` (B, W) of fastText; `idf` (V,) 
 from __future__ import annotations
 
 import json
-import shutil
-import tempfile
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -21,7 +19,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from polyseme.errors import DamagedModelError, OptionError, OutputError, UnknownFormatError, UnsupportedModelError
-from polyseme.publish import make_public, publish
+from polyseme.publish import make_public, whole_folder
 from polyseme.static.subwords import Subwords
 from polyseme.static.vectors import About, StaticVectors
 from polyseme.text.config import TextConfig
@@ -60,22 +58,16 @@ def write(
         if not word or "\n" in word:
             raise UnsupportedModelError(f"the word {word!r} cannot stand on a line of its own")
     words = b"".join(encoded(word) + b"\n" for word in vectors.words)
-    working: Path | None = None
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        working = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
-        save_file({name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()}, working / TENSORS)
-        (working / WORDS).write_bytes(words)
-        (working / CONFIG).write_text(json.dumps(config, indent=1), encoding="utf-8")
-        make_public(working / TENSORS)
-        if path.exists() and (not overwrite or (path.is_dir() and foreign(path))):
-            raise OutputError(f"{path} is in the way; choose another name")
-        publish(working, path)
+        with whole_folder(path) as working:
+            save_file({name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()}, working / TENSORS)
+            (working / WORDS).write_bytes(words)
+            (working / CONFIG).write_text(json.dumps(config, indent=1), encoding="utf-8")
+            make_public(working / TENSORS)
+            if path.exists() and (not overwrite or (path.is_dir() and foreign(path))):
+                raise OutputError(f"{path} is in the way; choose another name")
     except (OSError, SafetensorError) as error:
         raise OutputError(f"{path}: cannot be written ({error}); nothing was changed there") from error
-    finally:
-        if working is not None:
-            shutil.rmtree(working, ignore_errors=True)
 
 
 def read(path: Path, *, limit: int | None = None) -> StaticVectors:

@@ -5,34 +5,34 @@
     J = sum f(X_ij) (w_i . w~_j + b_i + b~_j - log X_ij)^2       f(x) = min(1, (x / x_max)^0.75)         (eq. 8, 9)
 
 over all cells X_ij > 0, by AdaGrad; a word's vector is w + w~ (4.2). There is no maintained trainer in Python: this is
-ours, over numpy and scipy. It follows the published `glove.c`: squared gradients start at 1 and are counted with the
-learning rate in them, and the printed cost is the mean of f(X) diff^2 / 2 as the cells were met.
-
-What differs from it: `glove.c` goes on cell by cell, in threads that write to the same rows; here a batch of cells is
-computed from the same vectors, their steps are added up, and their squared gradients too, one by one. A batch is small
-enough that its most frequent word comes about 8 times, so a row moves about as far as it would have cell by cell; on a
-small corpus the cost of each epoch is within 2 % (tests/static/test_glove.py). Cells are shuffled once, batches anew in
-each epoch. Results are the same for the same text, seed and machine.
+ours. It follows the published `glove.c` cell by cell, in one thread, compiled by numba: squared gradients start at 1
+and are counted with the learning rate in them, cells are shuffled once, and the printed cost is the mean of
+f(X) diff^2 / 2 as the cells were met. X is symmetric and only half of it is kept, so (i, j) and (j, i) are visited one
+after the other, where `glove.c` meets them apart. Results are the same for the same text, seed and machine.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
+from importlib import import_module
+from importlib.util import find_spec
+from math import log
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from polyseme.errors import InputError, OptionError, TrainingError
-from polyseme.static.cooccurrence import Cooccurrences, count, scipy_sparse
+from polyseme.errors import InputError, MissingExtraError, OptionError, TrainingError
+from polyseme.static.cooccurrence import Cooccurrences, count
 from polyseme.static.trained_words import TrainedWords
 from polyseme.static.vectors import About, StaticVectors
 from polyseme.text.shards import Corpus
 
 Progress = Callable[[str, int, int, str], None]  # stage, done, of how many, unit
 
-_TIMES_IN_A_BATCH = 8  # that the most frequent word comes
-_SMALLEST_BATCH, _LARGEST_BATCH = 32, 512  # kept cells; above, a batch leaves the cache and goes half as fast
+_BETWEEN_NEWS = 100_000  # kept cells from one call of `progress` to the next
 
 Floats = npt.NDArray[np.float32]
 Ids = npt.NDArray[np.int32]
@@ -69,7 +69,7 @@ class GloveConfig:
 def fit(corpus: Corpus, config: GloveConfig | None = None, progress: Progress | None = None) -> StaticVectors:
     """Vectors of the words of the corpus's training part, by falling count.
 
-    Raises `MissingExtraError` without scipy, `InputError` for too little text.
+    Raises `MissingExtraError` without numba or scipy, `InputError` for too little text.
     """
     config = config or GloveConfig()
     words = TrainedWords(corpus, config.min_count)
@@ -87,67 +87,37 @@ def fit(corpus: Corpus, config: GloveConfig | None = None, progress: Progress | 
     return StaticVectors(words.words, matrix, text=corpus.text, about=About("glove", recipe))
 
 
-@np.errstate(over="ignore", invalid="ignore")  # a cost that runs away is an error of ours
 def train(
     cells: Cooccurrences, config: GloveConfig, progress: Callable[[int, int], None] | None = None
 ) -> tuple[Floats, list[float]]:
     """(w + w~, (V, W); the cost of each epoch). `progress` hears of cells visited, of all epochs.
 
-    Raises `InputError` where no two words stand near each other, `TrainingError` where the cost runs away.
+    Raises `MissingExtraError` without numba, `InputError` where no two words stand near each other, `TrainingError`
+    where the cost runs away.
     """
     if not len(cells):
         raise InputError("no two frequent words stand in one sentence; give more text, or a smaller min_count")
+    visit = _compiled()
     random = np.random.default_rng(config.seed)
     words, contexts = (_Side(cells.n_words, config.width, random) for _ in range(2))
     shuffled = random.permutation(len(cells))
     rows, columns, values = cells.rows[shuffled], cells.columns[shuffled], cells.values[shuffled].astype(np.float32)
     del shuffled
-    size = batch_size(cells)
-    starts = np.arange(0, len(cells), size)
+    settings = tuple(np.float32(each) for each in (config.x_max, config.power, config.learning_rate))
     costs: list[float] = []
     done, total = 0, cells.n_cells * config.epochs
     for _ in range(config.epochs):
-        random.shuffle(starts)
         cost = 0.0
-        for start in starts.tolist():
-            part = slice(start, start + size)
-            i, j, x = _both_ways(rows[part], columns[part], values[part])
-            cost += _step(words, contexts, i, j, x, config)
-            done += len(x)
+        for start in range(0, len(cells), _BETWEEN_NEWS):
+            part = slice(start, start + _BETWEEN_NEWS)
+            cost += visit(rows[part], columns[part], values[part], *words.arrays(), *contexts.arrays(), *settings)
+            done += len(rows[part]) + int(np.count_nonzero(rows[part] != columns[part]))
             if progress is not None:
                 progress(done, total)
         costs.append(cost / cells.n_cells)
         if not np.isfinite(cost):
             raise TrainingError(f"the cost of epoch {len(costs)} is no number; give a lower learning rate")
     return np.asarray(words.vectors + contexts.vectors, dtype=np.float32), costs
-
-
-def batch_size(cells: Cooccurrences) -> int:
-    """How many kept cells go together, so that no word comes more than about 8 times in each half of a batch."""
-    off = cells.columns[cells.rows != cells.columns]
-    times = np.bincount(cells.rows, minlength=cells.n_words) + np.bincount(off, minlength=cells.n_words)
-    return min(_LARGEST_BATCH, max(_SMALLEST_BATCH, _TIMES_IN_A_BATCH * len(cells) // int(times.max())))
-
-
-def _both_ways(rows: Ids, columns: Ids, values: Floats) -> tuple[Ids, Ids, Floats]:
-    """The cells (i, j) and (j, i) of kept ones i <= j; those of the diagonal once."""
-    off = rows != columns
-    return (
-        np.concatenate([rows, columns[off]]),
-        np.concatenate([columns, rows[off]]),
-        np.concatenate([values, values[off]]),
-    )
-
-
-def _step(words: _Side, contexts: _Side, i: Ids, j: Ids, x: Floats, config: GloveConfig) -> float:
-    """One update from the cells X_ij = x, (n,) each; their cost before it, added up."""
-    w, c = words.vectors[i], contexts.vectors[j]  # (n, W)
-    difference = np.einsum("nw,nw->n", w, c) + words.biases[i] + contexts.biases[j] - np.log(x)
-    weighted = np.minimum(x / np.float32(config.x_max), 1) ** np.float32(config.power) * difference
-    slope: Floats = np.asarray(np.float32(config.learning_rate) * weighted, dtype=np.float32)
-    words.move(i, slope, c)
-    contexts.move(j, slope, w)
-    return 0.5 * float(np.dot(weighted, difference))
 
 
 class _Side:
@@ -158,22 +128,52 @@ class _Side:
         self.vectors: Floats = np.ascontiguousarray(start[:, :width], dtype=np.float32)
         self.biases: Floats = np.ascontiguousarray(start[:, width], dtype=np.float32)
         self.squares, self.bias_squares = np.ones_like(self.vectors), np.ones_like(self.biases)
-        self.sparse = scipy_sparse()
 
-    def move(self, index: Ids, slope: Floats, others: Floats) -> None:
-        """AdaGrad for the rows `index`, (n,), some of them several times; cell k's gradient is slope_k others_k."""
-        order = np.argsort(index, kind="stable")
-        slope, ordered = slope[order], index[order]
-        starts = np.flatnonzero(np.diff(ordered, prepend=-1))
-        rows = ordered[starts]
-        # Row r of this matrix adds up the cells of the r-th word.
-        adder = self.sparse.csr_matrix(
-            (slope, order, np.append(starts, len(index))), shape=(len(rows), len(index)), copy=False
-        )
-        step = adder @ others
-        adder.data = slope * slope
-        step /= np.sqrt(self.squares[rows])
-        self.vectors[rows] -= step
-        self.squares[rows] += adder @ (others * others)
-        self.biases[rows] -= np.add.reduceat(slope, starts) / np.sqrt(self.bias_squares[rows])
-        self.bias_squares[rows] += np.add.reduceat(adder.data, starts)
+    def arrays(self) -> tuple[Floats, Floats, Floats, Floats]:
+        return self.vectors, self.biases, self.squares, self.bias_squares
+
+
+@cache
+def _compiled() -> Any:
+    """`visited`, compiled. Sums may be taken in another order than they are written in, which makes vectors of them."""
+    if find_spec("numba") is None:
+        raise MissingExtraError("training GloVe", "static")
+    return import_module("numba").njit(fastmath={"reassoc", "contract"})(visited)
+
+
+def visited(
+    rows: Ids, columns: Ids, values: Floats,
+    w: Floats, b: Floats, w_squares: Floats, b_squares: Floats,
+    c: Floats, d: Floats, c_squares: Floats, d_squares: Floats,
+    x_max: np.float32, power: np.float32, rate: np.float32,
+) -> float:  # fmt: skip
+    """Updates the parameters in place from the cells (i, j) and (j, i) of X_ij = x; their cost, added up.
+
+    Words have the vectors `w` and biases `b`, contexts `c` and `d`. Plain Python until `_compiled`, and slow.
+    """
+    cost = 0.0
+    width = w.shape[1]
+    for cell in range(len(rows)):
+        x = values[cell]
+        weight = (x / x_max) ** power if x < x_max else np.float32(1)
+        target = np.float32(log(x))
+        for way in range(1 if rows[cell] == columns[cell] else 2):
+            i, j = (rows[cell], columns[cell]) if way == 0 else (columns[cell], rows[cell])
+            word, context, of_word, of_context = w[i], c[j], w_squares[i], c_squares[j]
+            difference = b[i] + d[j] - target
+            for k in range(width):
+                difference += word[k] * context[k]
+            weighted = weight * difference
+            cost += 0.5 * weighted * difference
+            slope = rate * weighted
+            for k in range(width):
+                to_word, to_context = slope * context[k], slope * word[k]
+                word[k] -= to_word / np.sqrt(of_word[k])
+                context[k] -= to_context / np.sqrt(of_context[k])
+                of_word[k] += to_word * to_word
+                of_context[k] += to_context * to_context
+            b[i] -= slope / np.sqrt(b_squares[i])
+            d[j] -= slope / np.sqrt(d_squares[j])
+            b_squares[i] += slope * slope
+            d_squares[j] += slope * slope
+    return cost

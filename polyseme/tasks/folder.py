@@ -11,8 +11,6 @@ checked on opening, since with other vectors every answer would be wrong without
 from __future__ import annotations
 
 import json
-import shutil
-import tempfile
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -23,11 +21,12 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import nn
 
+from polyseme import publish
 from polyseme._version import __version__
 from polyseme.embedder import Embedder
 from polyseme.errors import DamagedModelError, OptionError, OutputError, UnknownFormatError, UnsupportedModelError
+from polyseme.fetch import ready_tasks
 from polyseme.formats.folder import write_model
-from polyseme.publish import make_public, publish
 from polyseme.tasks import classify, tag
 from polyseme.tasks.classify import Classifier, Reading
 from polyseme.tasks.features import CONTEXTUAL, Features, Source, open_features
@@ -44,17 +43,23 @@ Task = Classifier | Tagger
 
 def refuse_existing(path: Path, overwrite: bool) -> None:
     """Raises `OutputError` where something stands that would be lost; a task's folder gives way to `overwrite`."""
-    if not path.exists():
-        return
-    others = sorted({entry.name for entry in path.iterdir()} - {CONFIG, TENSORS, OWN}) if path.is_dir() else [path.name]
-    if others:
-        raise OutputError(f"{path} is in the way, and no task's folder (it holds {others[0]}); choose another name")
-    if not overwrite:
-        raise OutputError(f"{path} exists; choose another name, or replace it with --overwrite")
+    publish.refuse_existing(path, {CONFIG, TENSORS, OWN}, "a task", overwrite=overwrite)
 
 
-def save(task: Task, path: str | Path, *, report: Mapping[str, Any] | None = None, overwrite: bool = False) -> None:
-    """Writes the folder; `report` is kept in its config.json. Raises `OutputError`."""
+def locate(task: str | Path) -> Path:
+    """The folder that a path or a name of `fetch.ready_tasks()` stands for; what lies on the disk wins."""
+    return Path(task) if Path(task).exists() else ready_tasks().get(str(task), Path(task))
+
+
+def save(
+    task: Task,
+    path: str | Path,
+    *,
+    report: Mapping[str, Any] | None = None,
+    half: bool = False,
+    overwrite: bool = False,
+) -> None:
+    """Writes the folder; `report` is kept in its config.json, weights in float16 if `half`. Raises `OutputError`."""
     path = Path(path)
     refuse_existing(path, overwrite)
     config: dict[str, Any] = {"format": FORMAT, "version": VERSION, "polyseme": __version__, "kind": task.kind}
@@ -66,33 +71,32 @@ def save(task: Task, path: str | Path, *, report: Mapping[str, Any] | None = Non
         config |= {"labels": list(task.labels), "texts": task.n_texts, "multi_label": task.multi_label}
         config["reading"] = asdict(task.reading)
     config["report"] = dict(report or {})
-    working: Path | None = None
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        working = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
-        tensors = {name: value.detach().cpu().contiguous() for name, value in task.network.state_dict().items()}
-        save_file(tensors, working / TENSORS)
-        # In ASCII: the path of a model may hold bytes that are no UTF-8.
-        (working / CONFIG).write_text(json.dumps(config, indent=1), encoding="utf-8")
-        make_public(working / TENSORS)
-        for source in task.features.sources:
-            if source.path == OWN and isinstance(source.embedder, Embedder):
-                write_model(source.embedder.model, working / OWN)
-        publish(working, path)
+        with publish.whole_folder(path) as working:
+            tensors = {name: value.detach().cpu().contiguous() for name, value in task.network.state_dict().items()}
+            if half:
+                tensors = {name: each.half() if each.is_floating_point() else each for name, each in tensors.items()}
+            save_file(tensors, working / TENSORS)
+            # In ASCII: the path of a model may hold bytes that are no UTF-8.
+            (working / CONFIG).write_text(json.dumps(config, indent=1), encoding="utf-8")
+            publish.make_public(working / TENSORS)
+            for source in task.features.sources:
+                if source.path == OWN and isinstance(source.embedder, Embedder):
+                    write_model(source.embedder.model, working / OWN)
     except (OSError, SafetensorError) as error:
         raise OutputError(f"{path}: cannot be written ({error}); nothing was changed there") from error
-    finally:
-        if working is not None:
-            shutil.rmtree(working, ignore_errors=True)
 
 
 def read_config(path: str | Path) -> dict[str, Any]:
     """config.json of a task's folder. Raises `UnknownFormatError`, `DamagedModelError`, `UnsupportedModelError`."""
-    file = Path(path) / CONFIG
+    file = locate(path) / CONFIG
     try:
         config = json.loads(file.read_text(encoding="utf-8"))
     except (FileNotFoundError, NotADirectoryError) as error:
-        raise UnknownFormatError(f"{path} is no folder of a task: it has no {CONFIG}; `task fit` makes one") from error
+        raise UnknownFormatError(
+            f"{path} is no folder of a task: it has no {CONFIG}; `task fit` makes one"
+            + (f", and with the package come {', '.join(ready_tasks())}" if ready_tasks() else "")
+        ) from error
     except (OSError, ValueError) as error:
         raise DamagedModelError(f"{file}: damaged ({error}); fit the task again") from error
     if not isinstance(config, dict) or config.get("format") != FORMAT:
@@ -114,12 +118,12 @@ def open_task(
     device: str = "cpu",
     cache: Path | None = None,
 ) -> Task:
-    """The task in a folder, ready to be used. `model`, `vectors`: where its biLM and vectors lie now, if elsewhere.
+    """The task of a folder or a name. `model`, `vectors`: where its biLM and vectors lie now, if elsewhere.
 
     Raises `UnknownFormatError`, `DamagedModelError`, `UnsupportedModelError` (also for other vectors than those that
     it was trained on), `OptionError` where the folder holds another `kind`, and what opening the vectors raises.
     """
-    path = Path(path)
+    path = locate(path)
     config = read_config(path)
     if kind is not None and config.get("kind") != kind:
         raise OptionError(f"{path} holds a task of the kind {config.get('kind')!r}; say that instead of {kind!r}")

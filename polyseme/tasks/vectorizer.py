@@ -38,14 +38,14 @@ Array = npt.NDArray[np.float32]
 class ElmoVectorizer(TransformerMixin, BaseEstimator):  # type: ignore[misc]  # scikit-learn publishes no types
     """Texts -> the mean (or maximum, or both side by side) of their words' vectors.
 
-    `model`: what `polyseme.load` takes, as a name or path. `layers`: their average, the top one, or all side by side.
-    `tokenizer`: a language or a name of `polyseme.text.tokenize`; by default the model's own. `state`, `threads`: see
-    `polyseme.load`. A text without words gets zeros.
+    `model`: what `polyseme.load` takes, as a name or path; by default the English one in the package. `layers`: their
+    average, the top one, or all side by side. `tokenizer`: a language or a name of `polyseme.text.tokenize`; by default
+    the model's own. `state`, `threads`: see `polyseme.load`. A text without words gets zeros.
     """
 
     def __init__(
         self,
-        model: str | Path | None = None,
+        model: str | Path = "en-small",
         *,
         layers: str = "average",
         pool: str = "mean",
@@ -104,8 +104,6 @@ class ElmoVectorizer(TransformerMixin, BaseEstimator):  # type: ignore[misc]  # 
 
     def _open(self) -> Embedder:
         """The model, opened once for the same options."""
-        if self.model is None:
-            raise OptionError("ElmoVectorizer needs a model; give its name or folder as model=")
         asked = (str(self.model), self.state, self.threads)
         if getattr(self, "_opened", (None, None))[0] != asked:
             self._opened = asked, load(self.model, state=self.state, threads=self.threads)

@@ -16,9 +16,10 @@ from tiny import HIGHWAY2
 
 pytest.importorskip("sklearn", reason="the quality suite needs benchmarks/requirements-quality.txt")
 
-from quality import metrics, probes, tables, tagger
+from quality import metrics, probes, report, tables, tagger
 from quality.cache import TokenVectors
 from quality.contexts import WINDOWS
+from quality.metrics import marks, paired_difference
 
 REPOSITORY = Path(__file__).resolve().parent.parent.parent
 Put = Callable[[str, str], None]
@@ -93,10 +94,12 @@ def test_the_scale_of_the_vectors_does_not_change_the_tagger() -> None:
 # --- tables
 
 
-def row(vectors: str, metric: str, value: float, view: str = "", chosen: bool = True) -> dict[str, object]:
+def row(
+    vectors: str, metric: str, value: float, view: str = "", chosen: bool = True, facts: dict[str, str] | None = None
+) -> dict[str, object]:
     return {
         "data": "toy", "vectors": vectors, "view": view, "metric": metric, "value": value, "values": [], "n": 10,
-        "interval": None, "deviation": 0.01, "chosen": chosen, "facts": {},
+        "interval": None, "deviation": 0.01, "chosen": chosen, "facts": facts or {},
     }  # fmt: skip
 
 
@@ -120,11 +123,29 @@ def test_the_tables_show_error_reduction_and_loss_as_worked_out_by_hand() -> Non
         "BiLSTM tagger, toy": (pytest.approx(0.5), pytest.approx(0.5))
     }
     assert tables.above_static(report, "elmo", ["w2v", "ft"]) == (["BiLSTM tagger (toy)"], [])
+    assert tables.above_static(report, "w2v", ["ft"]) == ([], ["BiLSTM tagger (toy): -2.0 against ft"])
     text = tables.tables(report)
     assert "| BiLSTM tagger | toy | accuracy | **95.0 ± 1.0** | 90.0 ± 1.0 | 92.0 ± 1.0 |" in text
     assert "| linear probe of words | toy | accuracy | 50.0 ± 1.0 | 60.0 ± 1.0 | **70.0 ± 1.0** |" in text
     assert "| BiLSTM tagger | toy | accuracy | -10.0 (85.0) | -20.0 (70.0) | -8.0 (84.0) |" in text
     assert "| the mean of these | 20 % or more | 37.5 % |" in text
+
+
+def test_a_difference_is_of_the_same_items() -> None:
+    """Of 100 items both have 80; each has ten that the other lacks, or none."""
+    first, same = "1" * 80 + "0" * 20, "1" * 80 + "0" * 20
+    apart = "0" * 10 + "1" * 80 + "0" * 10
+    assert paired_difference(first, same) == (0, 0, 0)
+    middle, low, high = paired_difference(first, apart)
+    # Twenty items differ: the standard error is sqrt(0.2 / 100).
+    assert (middle, low, high) == (0, pytest.approx(-1.96 * 0.0447, abs=0.015), pytest.approx(1.96 * 0.0447, abs=0.015))
+    assert marks(np.asarray([True, False, True])) == "101"
+    report = {
+        "tasks": {"wic": {"scores": [
+            row("elmo", "accuracy", 0.8, facts={"right": first}), row("w2v", "accuracy", 0.9, facts={"right": apart})
+        ]}}
+    }  # fmt: skip
+    assert "-10.0 against w2v (95 % of the difference: -" in tables.above_static(report, "elmo", ["w2v"])[1][0]
 
 
 # --- the whole
@@ -156,7 +177,8 @@ def test_a_run_writes_its_results_and_a_resumed_one_leaves_them_alone(
     scores = report["tasks"]["wic"]["scores"]
     layers = {"layer 0", "layer 1", "layer 2"}
     assert {score["view"] for score in scores if score["vectors"] == "highway2"} == {
-        *layers, "average", "learned mix", *(f"{layer}{window}" for layer in layers for window in WINDOWS)
+        *layers, "average", "learned mix", "layer 1, words beside", "layer 2, words beside",
+        *(f"{layer}{window}" for layer in layers for window in WINDOWS),
     }  # fmt: skip
     assert Counter(score["vectors"] for score in scores if score["chosen"]) == {"highway2": 1, "toy": 1}
     assert set(scores[0]) == {
@@ -177,3 +199,21 @@ def test_a_run_writes_its_results_and_a_resumed_one_leaves_them_alone(
     monkeypatch.setattr(sys, "argv", [*command, "--resume", "--seeds", "9"])
     with pytest.raises(SystemExit, match="other options"):
         main()
+
+
+def test_runs_beside_each_other_are_joined_and_others_refused(tmp_path: Path) -> None:
+    def saved(name: str, tasks: list[str], seeds: int = 3) -> Path:
+        made = {
+            "command": name, "options": {"seeds": seeds}, "vectors": [], "upper_mark": "left out",
+            "tasks": {task: {"scores": []} for task in tasks},
+        }  # fmt: skip
+        report.write(made, tmp_path / name)
+        return tmp_path / name
+
+    first, second = saved("first", ["taggers", "wic"]), saved("second", ["sts"])
+    found = report.joined([first, second], ["wic", "sts", "taggers", "words"])
+    assert (found["command"], list(found["tasks"])) == ("first && second", ["wic", "sts", "taggers"])
+    with pytest.raises(SystemExit, match="third was made with other options than"):
+        report.joined([first, saved("third", ["scws"], seeds=1)], [])
+    with pytest.raises(SystemExit, match="has a task that another report has: wic"):
+        report.joined([first, saved("fourth", ["wic", "scws"])], [])

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from lm_oracle import tiny_language_model
-from quality import contexts, pairs, perplexity, senses
+from quality import cache, contexts, pairs, perplexity, senses
 from quality.cache import Cache, Pool
-from quality.readers import Mention, SenseMention
+from quality.readers import Mention, SenseMention, sentences_of
 from quality.vectors import Source, static
 from tiny import published_model
 
@@ -43,21 +43,22 @@ def sense(lemma: str, name: str) -> SenseMention:
 def test_a_word_takes_the_sense_whose_mean_vector_is_nearest() -> None:
     training = [sense("bank", "money"), sense("bank", "money"), sense("bank", "river"), sense("play", "game")]
     rows = np.asarray([[2, 0], [2, 2], [0, 1], [5, 5]], dtype=np.float32)  # means: (2, 1), (0, 1), (5, 5)
-    model = senses.SenseVectors(training, {"word": rows})
+    model = senses.Senses(training)
     asked = [sense("bank", "?")] * 3 + [sense("play", "?"), sense("never", "?")]
     where = np.asarray([[1, 0.6], [1, 3], [0, 0], [-1, 0], [1, 1]], dtype=np.float32)
     # The third vector is as near to both senses of bank: the more frequent one is taken.
-    found = model.candidates(asked, {"word": where})
-    assert found.answers(np.ones(1), len(asked)) == ["money", "river", "money", "game", None]
+    found = model.candidates(asked)
+    assert found.answers(model.cosines(found, rows, where)) == ["money", "river", "money", "game", None]
 
 
 def test_a_training_context_is_held_against_the_mean_of_the_others() -> None:
     training = [sense("bank", "money"), sense("bank", "money"), sense("bank", "river")]
-    rows = {"word": np.asarray([[3, 0], [0, 4], [0, 1]], dtype=np.float32)}
-    found = senses.SenseVectors(training, rows).candidates(training, rows, among_training=True)
+    rows = np.asarray([[3, 0], [0, 4], [0, 1]], dtype=np.float32)
+    model = senses.Senses(training)
+    found = model.candidates(training, among_training=True)
     assert found.senses == ["money", "river"] * 3
     # The only context of "river" has nothing left to be near to.
-    assert found.scores[:, 0] == pytest.approx([0, 0, 0, 1, 0.8, 0])
+    assert model.cosines(found, rows, rows) == pytest.approx([0, 0, 0, 1, 0.8, 0])
 
 
 def test_the_mix_goes_to_the_view_that_knows() -> None:
@@ -73,9 +74,42 @@ def test_vectors_that_are_the_same_in_every_context_give_the_first_sense() -> No
     rng = np.random.default_rng(1)
     training = [sense("w", name) for name in rng.choice(["a", "b", "c"], 60, p=[0.2, 0.5, 0.3])]
     row = rng.normal(size=(1, 40)).astype(np.float32)
-    model = senses.SenseVectors(training, {"word": row.repeat(60, axis=0)})
-    found = model.candidates([sense("w", "?")] * 5, {"word": row.repeat(5, axis=0)})
-    assert found.answers(np.ones(1), 5) == ["b"] * 5
+    model = senses.Senses(training)
+    found = model.candidates([sense("w", "?")] * 5)
+    assert found.answers(model.cosines(found, row.repeat(60, axis=0), row.repeat(5, axis=0))) == ["b"] * 5
+    assert found.answers(np.zeros(15)) == ["b"] * 5
+
+
+def test_how_often_a_sense_comes_does_not_count_the_context_that_asks() -> None:
+    training = [sense("bank", "money"), sense("bank", "money"), sense("bank", "river")]
+    model = senses.Senses(training)
+    # Half a context is added to each: of 2 and 1 others, then of 1 and 1 for "money", of 2 and 0 for "river".
+    asked = np.exp(senses.NATS * model.frequencies(model.candidates([sense("bank", "?")])))
+    assert asked == pytest.approx([2.5 / 4, 1.5 / 4])
+    own = np.exp(senses.NATS * model.frequencies(model.candidates(training, among_training=True)))
+    assert own == pytest.approx([1 / 2, 1 / 2, 1 / 2, 1 / 2, 2.5 / 3, 0.5 / 3], rel=1e-5)
+
+
+def test_whitened_vectors_of_training_have_no_mean_and_no_correlations() -> None:
+    rng = np.random.default_rng(1)
+    rows = (rng.normal(size=(4000, 6)) @ rng.normal(size=(6, 6)) + 3).astype(np.float32)
+    first, second = contexts.whitened(rows, rows[:5])
+    assert np.abs(first.mean(axis=0)).max() < 1e-3
+    # The covariance was shrunk a little towards the identity before.
+    covariance = np.cov(first.T)
+    assert np.diag(covariance) == pytest.approx(np.ones(6), abs=0.2)
+    assert np.abs(covariance - np.diag(np.diag(covariance))).max() < 0.02
+    assert second == pytest.approx(first[:5], abs=1e-5)
+
+
+def test_what_is_expected_at_a_place_does_not_depend_on_the_word_there(tiny_source: Source) -> None:
+    one, other = tiny_source.embedder.embed([("The", "bank", "raised", "rates"), ("The", "river", "raised", "rates")])
+    seen, instead = (cache.beside(each.layers, 1, 2)[1:] for each in (one, other))
+    assert np.abs(seen - instead).max() < 1e-6 < np.abs(one.layers[1:, 1] - other.layers[1:, 1]).max()
+    half = one.layers.shape[2] // 2
+    last = cache.beside(one.layers, 3, 4)
+    assert last[:, :half] == pytest.approx(one.layers[:, 2, :half])
+    assert not last[:, half:].any()
 
 
 # --- vectors and their cache
@@ -121,13 +155,28 @@ def test_a_data_set_is_embedded_once_and_comes_back_within_half_precision(tiny_s
 
 
 def test_a_mention_is_the_mean_of_its_words(tiny_source: Source, tmp_path: Path) -> None:
+    """The window crosses the full stop; the vectors are those of each sentence by itself."""
     found = Cache(tmp_path, lambda _: None).mentions(
         tiny_source, [Mention(SENTENCES[2], 1, 3), Mention(SENTENCES[2], 0, 1)], (0, 2)
     )
-    layers = tiny_source.embedder.embed(SENTENCES)[2].layers
+    read = tiny_source.embedder.embed([SENTENCES[2][:2], SENTENCES[2][2:]])
+    layers = np.concatenate([each.layers for each in read], axis=1)
     for number, window, words in ((0, 0, layers[:, 1:3]), (0, 1, layers), (1, 0, layers[:, :1]), (1, 1, layers[:, :3])):
         expected = words.mean(axis=1)
         assert np.abs(found[number, window] - expected).max() < 1e-3 * np.abs(expected).max()
+
+
+@pytest.mark.parametrize(
+    ("text", "sentences"),
+    [
+        ("He left . Why ? No .", ["He left .", "Why ?", "No ."]),
+        ("`` Go ! '' she said . ( It was late . ) They", ["`` Go ! ''", "she said .", "( It was late . )", "They"]),
+        (". '' no end", [". ''", "no end"]),
+        ("Mr. Low", ["Mr. Low"]),
+    ],
+)
+def test_a_text_in_words_has_the_sentences_that_its_full_stops_say(text: str, sentences: list[str]) -> None:
+    assert sentences_of(tuple(text.split())) == [tuple(sentence.split()) for sentence in sentences]
 
 
 def test_texts_are_pooled_over_all_their_sentences(tiny_source: Source, tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -223,3 +224,83 @@ def test_a_model_is_tuned_with_its_task_and_kept_in_its_folder(reviews: Path, tm
     static = ["--features", "glove", "--vectors", f"glove={glove}", *columns, *QUICK]
     code, said = failed("fit", "classify", reviews, "-o", tmp_path / "other", *static, "--fine-tune", 1)
     assert (code, "fine-tuning was asked for" in said) == (2, True)
+
+
+@pytest.mark.parametrize("kind", ["classify", "tag"])
+def test_a_test_set_is_measured_once_as_evaluate_does(
+    kind: str, awkward_path: Path, reviews: Path, entities: Path
+) -> None:
+    data, columns = (
+        (reviews, ["--text-column", "review", "--label-column", "stars"]) if kind == "classify" else (entities, [])
+    )
+    made = awkward_path / "made"
+    fitted = task("fit", kind, data, "-o", made, "--model", MODEL, *QUICK, *columns, "--test", data)
+    measured = task("evaluate", kind, made, data)
+    assert fitted["test"] == {name: measured[name] for name in fitted["test"]}
+    stored = json.loads((made / "config.json").read_text(encoding="utf-8"))["report"]
+    assert (stored["test"], stored["licence"]) == (fitted["test"], "not stated")
+
+
+def test_a_test_set_with_an_unknown_label_stops_the_run_before_any_work(awkward_path: Path, reviews: Path) -> None:
+    other = awkward_path / "other.csv"
+    other.write_text("stars,review\nfair,so so\n", encoding="utf-8")
+    code, said = failed("fit", "classify", reviews, "-o", awkward_path / "made", "--model", awkward_path / "none",
+                        "--text-column", "review", "--label-column", "stars", "--test", other)  # fmt: skip
+    assert (code, "other.csv, line 2" in said, "'fair'" in said) == (1, True, True)
+
+
+def test_half_a_task_gives_nearly_the_same_answers(awkward_path: Path, reviews: Path) -> None:
+    common = ["--model", MODEL, "--epochs", "2", "--cells", "100", "--text-column", "review", "--label-column", "stars"]
+    for name, more in (("whole", []), ("half", ["--half"])):
+        task("fit", "classify", reviews, "-o", awkward_path / name, *common, *more)
+    whole, half = ((awkward_path / name / "model.safetensors").stat().st_size for name in ("whole", "half"))
+    assert half < 0.6 * whole
+    said = [
+        runner.invoke(app, ["task", "predict", "classify", str(awkward_path / name), "-"], input="a fine film\n").stdout
+        for name in ("whole", "half")
+    ]
+    first, second = (json.loads(line)["probabilities"]["good"] for line in said)
+    assert first == pytest.approx(second, abs=2e-3)
+
+
+def test_without_a_model_the_shipped_one_of_the_language_is_taken(
+    awkward_path: Path, reviews: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("polyseme.fetch.MODELS", awkward_path / "models")
+    shutil.copytree(MODEL, awkward_path / "models" / "en-small")
+    (awkward_path / "models" / "en-small" / "config.json").write_text("{}", encoding="utf-8")
+    fit = [
+        "fit",
+        "classify",
+        reviews,
+        "-o",
+        awkward_path / "made",
+        *QUICK,
+        "--text-column",
+        "review",
+        "--label-column",
+        "stars",
+    ]
+    task(*fit)
+    assert (
+        json.loads((awkward_path / "made" / "config.json").read_text(encoding="utf-8"))["features"][0]["path"]
+        == "en-small"
+    )
+    code, said = failed(*fit, "--overwrite", "--lang", "zh")
+    assert (code, "no model ships for the language 'zh'" in said) == (2, True)
+
+
+def test_a_ready_task_is_taken_by_its_name_and_listed(
+    awkward_path: Path, entities: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ready = awkward_path / "ready"
+    monkeypatch.setattr("polyseme.fetch.TASKS", ready)
+    task("fit", "tag", entities, "-o", ready / "en-names", "--model", MODEL, *QUICK, "--test", entities,
+         "--data", "names", "--licence", "CC0")  # fmt: skip
+    said = runner.invoke(app, ["task", "predict", "tag", "en-names", "-"], input="Ann met Bob .\n")
+    assert (said.exit_code, json.loads(said.stdout)["text"]) == (0, "Ann met Bob .")
+    (listed,) = json.loads(runner.invoke(app, ["models", "--json"]).stdout)["tasks"]
+    assert (listed["name"], listed["kind"], listed["data"], listed["licence"]) == ("en-names", "tag", "names", "CC0")
+    assert "en-names" in runner.invoke(app, ["models"]).stdout
+    code, message = failed("predict", "tag", "en-name", entities)
+    assert (code, "with the package come en-names" in message) == (1, True)

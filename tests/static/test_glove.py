@@ -85,18 +85,17 @@ def test_costs_and_neighbours_are_those_of_the_published_program(x_max: str, ove
     assert np.mean(shared) > overlap
 
 
-def test_a_step_is_what_the_equations_say_cell_by_cell() -> None:
-    """Against the loop of glove.c in float64: two cells (i, j) and (j, i), which touch different rows."""
+@pytest.mark.parametrize("visited", [glove.visited, glove._compiled()], ids=["plain", "compiled"])
+def test_cells_are_visited_as_the_equations_say(visited: Any) -> None:
+    """Against a loop over whole rows in float64; the third cell is of rows that the first has changed."""
     random = np.random.default_rng(5)
     words, contexts = (glove._Side(3, 4, random) for _ in range(2))
     for side in (words, contexts):
         side.squares[:] = 1 + random.random((3, 4))
-    config = GloveConfig(width=4, x_max=10)
-    w, c = words.vectors.astype(np.float64), contexts.vectors.astype(np.float64)
-    b, d = words.biases.astype(np.float64), contexts.biases.astype(np.float64)
-    gw, gc, gb, gd = words.squares.astype(float), contexts.squares.astype(float), np.ones(3), np.ones(3)
+    w, b, gw, gb = (each.astype(np.float64) for each in words.arrays())
+    c, d, gc, gd = (each.astype(np.float64) for each in contexts.arrays())
     cost = 0.0
-    for i, j, x in ((0, 2, 25.0), (2, 0, 25.0), (1, 1, 3.0)):
+    for i, j, x in ((0, 2, 25.0), (2, 0, 25.0), (0, 1, 3.0), (1, 0, 3.0), (1, 1, 7.0)):
         difference = w[i] @ c[j] + b[i] + d[j] - np.log(x)
         weighted = min(1.0, x / 10) ** 0.75 * difference
         cost += 0.5 * weighted * difference
@@ -110,29 +109,13 @@ def test_a_step_is_what_the_equations_say_cell_by_cell() -> None:
         d[j] -= slope / np.sqrt(gd[j])
         gb[i] += slope**2
         gd[j] += slope**2
-    kept = (np.array([0, 1], dtype=np.int32), np.array([2, 1], dtype=np.int32), np.array([25, 3], dtype=np.float32))
-    found = glove._step(words, contexts, *glove._both_ways(*kept), config)
+    kept = ([0, 0, 1], [2, 1, 1], [25, 3, 7])
+    cells = [np.array(each, dtype) for each, dtype in zip(kept, (np.int32, np.int32, np.float32), strict=True)]
+    settings = [np.float32(each) for each in (10, 0.75, 0.05)]
+    found = visited(*cells, *words.arrays(), *contexts.arrays(), *settings)
     assert found == pytest.approx(cost, rel=1e-5)
-    for ours, expected in (
-        (words.vectors, w), (contexts.vectors, c), (words.biases, b), (contexts.biases, d), (words.squares, gw),
-        (contexts.squares, gc), (words.bias_squares, gb), (contexts.bias_squares, gd),
-    ):  # fmt: skip
+    for ours, expected in zip((*words.arrays(), *contexts.arrays()), (w, b, gw, gb, c, d, gc, gd), strict=True):
         np.testing.assert_allclose(ours, expected, rtol=1e-5, atol=1e-6)
-
-
-def test_cells_of_one_word_in_a_batch_add_up() -> None:
-    """A batch of the cells (0, 1) and (0, 2) moves word 0 by the sum of what each moves it by itself."""
-
-    def moved(columns: list[int]) -> tuple[Any, Any]:
-        words, contexts = (glove._Side(3, 4, np.random.default_rng(seed)) for seed in (1, 2))
-        before = words.vectors[0].copy()
-        rows, values = np.zeros(len(columns), dtype=np.int32), np.array([5.0, 7.0], dtype=np.float32)
-        x = values[[column - 1 for column in columns]]
-        glove._step(words, contexts, rows, np.array(columns, dtype=np.int32), x, GloveConfig(width=4))
-        return words.vectors[0] - before, words.squares[0] - 1
-
-    for together, first, second in zip(moved([1, 2]), moved([1]), moved([2]), strict=True):
-        np.testing.assert_allclose(together, first + second, rtol=1e-4)
 
 
 def test_the_same_seed_gives_the_same_vectors_and_progress_counts_every_cell() -> None:

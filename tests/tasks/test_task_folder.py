@@ -85,9 +85,9 @@ def test_other_vectors_are_refused_and_moved_ones_found(tmp_path: Path, features
 def test_what_is_no_task_or_damaged_or_in_the_way_is_named(tmp_path: Path, features: Features) -> None:
     path = saved(tmp_path / "task", features)
     before = sorted(each.name for each in tmp_path.iterdir())
-    with pytest.raises(OutputError, match=r"task exists; .*--overwrite"):
+    with pytest.raises(OutputError, match=r"task exists already; .*--overwrite"):
         saved(path, features)
-    with pytest.raises(OutputError, match="no task's folder"):
+    with pytest.raises(OutputError, match="is no part of a task"):
         folder.refuse_existing(tmp_path / "bilm", overwrite=True)
     assert sorted(each.name for each in tmp_path.iterdir()) == before
     with pytest.raises(OptionError, match=r"holds a task of the kind 'classify'"):

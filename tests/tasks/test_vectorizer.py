@@ -79,5 +79,11 @@ def test_what_is_no_list_of_texts_or_no_option_is_refused() -> None:
         ElmoVectorizer(HIGHWAY2).fit(["a text", 3])  # type: ignore[list-item]
     with pytest.raises(OptionError, match="pool must be one of"):
         ElmoVectorizer(HIGHWAY2, pool="sum").fit(TEXTS)
-    with pytest.raises(OptionError, match="needs a model"):
-        ElmoVectorizer().fit(TEXTS)
+
+
+def test_without_a_model_the_shipped_one_is_read() -> None:
+    found = ElmoVectorizer().fit_transform(["We sat on the bank of the river.", ""])
+    embedder = load("en-small")
+    layers = np.concatenate([each.layers for each in embedder.embed_text("We sat on the bank of the river.")], axis=1)
+    assert found[0] == pytest.approx(layers.mean(axis=(0, 1)), abs=1e-5)
+    assert not found[1].any()
