@@ -8,8 +8,8 @@ Reads $POLYSEME_SHARED/data/tasks and data/pretrain (`../shared` beside the chec
 whatever `polyseme.static` opens, and fastText's own `.bin`. PYTHON is the interpreter of an environment made from
 requirements-minilm.txt; without it that column is left out, and the report says so. What this script itself needs:
 requirements-quality.txt. Results are written after each task; `--resume` leaves out the tasks that are there, and
-`--join` makes one report of several runs on different tasks. `--sentences 200` is a look at everything in a few
-minutes. What each number means: docs/quality.md.
+`--join` makes one report of several runs, on other tasks or over other vectors. `--sentences 200` is a look at
+everything in a few minutes. What each number means: docs/quality.md.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ def main() -> None:
     parser.add_argument("--cache", type=Path, default=Path(tempfile.gettempdir()) / "polyseme-quality")
     parser.add_argument("--out", type=Path, help="the JSON file to write")
     parser.add_argument("--resume", action="store_true", help="leave out the tasks that OUT holds already")
-    parser.add_argument("--join", type=Path, nargs="+", metavar="JSON", help="make OUT of reports on different tasks")
+    parser.add_argument("--join", type=Path, nargs="+", metavar="JSON", help="make OUT of several reports")
     parser.add_argument("--tables", type=Path, metavar="JSON", help="only print the tables of a finished report")
     options = parser.parse_args()
     if options.tables:

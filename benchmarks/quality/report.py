@@ -37,21 +37,43 @@ def write(report: dict[str, Any], path: Path) -> None:
 
 
 def joined(paths: Sequence[Path], order: Sequence[str]) -> dict[str, Any]:
-    """One report of several with the same options and vectors and different tasks, for runs beside each other.
+    """One report of several with the same options, for runs beside each other: on other tasks, or over other vectors.
 
-    Tasks stand in `order`. What was not the same ends with a sentence.
+    Tasks stand in `order`, vectors as the reports come. What does not fit together ends with a sentence.
     """
-    reports: list[dict[str, Any]] = [json.loads(path.read_text(encoding="utf-8")) for path in paths]
-    tasks: dict[str, Any] = {}
-    for path, report in zip(paths, reports, strict=True):
-        for key in ("options", "vectors", "upper_mark"):
-            if report[key] != reports[0][key]:
-                raise SystemExit(f"{path} was made with other {key} than {paths[0]}")
-        if twice := tasks.keys() & report["tasks"].keys():
-            raise SystemExit(f"{path} has a task that another report has: {', '.join(sorted(twice))}")
-        tasks |= report["tasks"]
-    command = " && ".join(report["command"] for report in reports)
-    return {**reports[0], "command": command, "tasks": {task: tasks[task] for task in order if task in tasks}}
+    first, *others = [json.loads(path.read_text(encoding="utf-8")) for path in paths]
+    for path, report in zip(paths[1:], others, strict=True):
+        if report["options"] != first["options"]:
+            raise SystemExit(f"{path} was made with other options than {paths[0]}")
+        for about in report["vectors"]:
+            if about not in first["vectors"]:
+                first["vectors"].append(about)
+        for task, entry in report["tasks"].items():
+            first["tasks"][task] = _added(first["tasks"].get(task), entry, f"{path}, {task}")
+        if report["upper_mark"] == "present":
+            first["upper_mark"] = "present"
+        first["command"] += " && " + report["command"]
+    names = [about["name"] for about in first["vectors"]]
+    if twice := {name for name in names if names.count(name) > 1}:
+        raise SystemExit(f"the reports have different vectors of one name: {', '.join(sorted(twice))}")
+    first["tasks"] = {task: first["tasks"][task] for task in order if task in first["tasks"]}
+    return dict(first)
+
+
+def _added(entry: dict[str, Any] | None, new: dict[str, Any], where: str) -> dict[str, Any]:
+    """A task's figures over some vectors and over others; both must rest on the same data."""
+    if entry is None:
+        return new
+    if entry["data"] != new["data"]:
+        raise SystemExit(f"{where}: measured on other data than in the reports before")
+    measured = {score["vectors"] for score in entry["scores"]}
+    # What every run measures comes again: the bag of words, the first sense.
+    again = [score for score in new["scores"] if score["vectors"] in measured]
+    if different := {score["vectors"] for score in again if score not in entry["scores"]}:
+        raise SystemExit(f"{where}: a report before has other figures of {', '.join(sorted(different))}")
+    spent = {key: round(entry[key] + new[key], 1) for key in ("seconds", "cpu_seconds")}
+    scores = [*entry["scores"], *(score for score in new["scores"] if score["vectors"] not in measured)]
+    return {**spent, "data": entry["data"], "scores": scores}
 
 
 def resumed(path: Path, fresh: dict[str, Any]) -> dict[str, Any]:

@@ -202,18 +202,35 @@ def test_a_run_writes_its_results_and_a_resumed_one_leaves_them_alone(
 
 
 def test_runs_beside_each_other_are_joined_and_others_refused(tmp_path: Path) -> None:
-    def saved(name: str, tasks: list[str], seeds: int = 3) -> Path:
+    def saved(name: str, tasks: dict[str, list[str]], seeds: int = 3, value: float = 0.5, data: int = 9) -> Path:
         made = {
-            "command": name, "options": {"seeds": seeds}, "vectors": [], "upper_mark": "left out",
-            "tasks": {task: {"scores": []} for task in tasks},
+            "command": name, "options": {"seeds": seeds}, "upper_mark": "left out",
+            "vectors": [{"name": vectors, "of": name} for vectors in {v: 0 for many in tasks.values() for v in many}],
+            "tasks": {
+                task: {
+                    "seconds": 1.5, "cpu_seconds": 1.0, "data": {"n": data},
+                    "scores": [{"vectors": each, "value": value} for each in (*vectors, "bag of words")],
+                }
+                for task, vectors in tasks.items()
+            },
         }  # fmt: skip
         report.write(made, tmp_path / name)
         return tmp_path / name
 
-    first, second = saved("first", ["taggers", "wic"]), saved("second", ["sts"])
+    first, second = (
+        saved("first", {"taggers": ["elmo"], "wic": ["elmo"]}),
+        saved("second", {"wic": ["w2v"], "sts": ["w2v"]}),
+    )
     found = report.joined([first, second], ["wic", "sts", "taggers", "words"])
     assert (found["command"], list(found["tasks"])) == ("first && second", ["wic", "sts", "taggers"])
+    assert [about["name"] for about in found["vectors"]] == ["elmo", "w2v"]
+    assert [score["vectors"] for score in found["tasks"]["wic"]["scores"]] == ["elmo", "bag of words", "w2v"]
+    assert found["tasks"]["wic"]["seconds"] == 3.0
     with pytest.raises(SystemExit, match="third was made with other options than"):
-        report.joined([first, saved("third", ["scws"], seeds=1)], [])
-    with pytest.raises(SystemExit, match="has a task that another report has: wic"):
-        report.joined([first, saved("fourth", ["wic", "scws"])], [])
+        report.joined([first, saved("third", {"scws": []}, seeds=1)], [])
+    with pytest.raises(SystemExit, match="fourth, wic: a report before has other figures of bag of words"):
+        report.joined([first, saved("fourth", {"wic": ["glove"]}, value=0.6)], [])
+    with pytest.raises(SystemExit, match="fifth, wic: measured on other data"):
+        report.joined([first, saved("fifth", {"wic": ["glove"]}, data=8)], [])
+    with pytest.raises(SystemExit, match="different vectors of one name: elmo"):
+        report.joined([first, saved("sixth", {"sts": ["elmo"]})], [])
