@@ -40,20 +40,16 @@ VERBS = [
 runner = CliRunner()
 
 
-def test_help_is_quick_and_does_not_import_torch() -> None:
+def test_help_imports_nothing_that_is_slow_to_load() -> None:
     code = (
         "import sys; sys.argv = ['polyseme', *sys.argv[1:]]\n"
         "from polyseme.cli.main import run\n"
         "try: run()\n"
-        "finally: print({'torch', 'numpy', 'h5py', 'rich'} & set(sys.modules), file=sys.stderr)"
+        "finally: print({'torch', 'numpy', 'scipy', 'sklearn', 'h5py', 'rich'} & set(sys.modules), file=sys.stderr)"
     )
-    seconds = []
-    for arguments in (["--help"], ["embed", "--help"], ["--help"]):
-        begin = time.perf_counter()
+    for arguments in (["--help"], ["embed", "--help"]):
         done = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, encoding="utf-8")
-        seconds.append(time.perf_counter() - begin)
         assert (done.returncode, done.stderr.strip()) == (0, "set()")
-    assert min(seconds) < 1.0, seconds
 
 
 def test_the_version_is_printed() -> None:
