@@ -32,7 +32,7 @@ from .vectors import Source
 
 @dataclass(frozen=True)
 class TaggerConfig:
-    """Sizes and training of the tagger: one for all tasks and vectors, chosen on CoNLL-2003's dev part (docs/log.md)."""
+    """Sizes and training of the tagger: one for all, chosen on CoNLL-2003's dev part (docs/log.md)."""
 
     cells: int = 100
     dropout: float = 0.5
