@@ -231,10 +231,11 @@ def _named(report: Report, kind: str, subwords: bool | None = None) -> list[str]
 
 
 def _columns(report: Report) -> list[str]:
-    """The names of the vectors, in the report's order; then whatever else has scores."""
+    """The names of the vectors, in the report's order; then whatever else has scores; the upper mark is the last."""
     seen = [r["vectors"] for task, entry in report["tasks"].items() if task != "perplexity" for r in entry["scores"]]
     ordered = [about["name"] for about in report["vectors"] if about["name"] in seen]
-    return list(dict.fromkeys([*ordered, *seen]))
+    upper = _named(report, "sentence transformer")
+    return sorted(dict.fromkeys([*ordered, *seen]), key=lambda name: name in upper)
 
 
 def _cell(row: Row | None, best: float) -> str:

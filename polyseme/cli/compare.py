@@ -56,7 +56,7 @@ CompareOut = Annotated[
 
 @dataclass(frozen=True)
 class _Data:
-    """How data and features are read, the same for every learner."""
+    """How data and features are read, the same for every learner. `cache`: where fits are kept, None for nowhere."""
 
     kind: str
     labelled: Labelled
@@ -65,6 +65,7 @@ class _Data:
     loop: LoopConfig
     vectors: dict[str, dict[str, Any]]
     warn: Callable[[str], None]
+    cache: Path | None
 
 
 def compare(
@@ -111,7 +112,8 @@ def compare(
     """Which vectors learn most from least? Learning curves, intervals, paired tests and costs, on your own data.
 
     Each kind of vectors is learned from with growing shares of TRAIN; for a seed, all get the same examples. bow is
-    TF-IDF under logistic regression, for texts only.
+    TF-IDF under logistic regression, for texts only. What was killed goes on with the same command: fits are kept in
+    the cache, beside the vectors.
     """
     name = kind.value
     refuse_foreign(
@@ -130,7 +132,7 @@ def compare(
 
     need_extra("`compare`")
     refuse_existing(Path(out), FILES, "a comparison", overwrite=overwrite)
-    files = vector_files(vectors)
+    files, kept_in = vector_files(vectors), cache_folder(cache, not no_cache)
     if unused := sorted(files.keys() - {part for each in features for part in each.split("+")}):
         raise OptionError(f"--vectors were given for {unused[0]!r}, which no --features names; add it, or leave it out")
     sizes: dict[str, Any] = {"input_dropout": input_dropout}
@@ -144,7 +146,7 @@ def compare(
                 return open_features(
                     names, model=model_for(names, asked, lang, words), state=state and state.value, threads=threads,
                     vectors={each: path for each, path in files.items() if each in wanted},
-                    cache=cache_folder(cache, not no_cache), progress=meter.update,
+                    cache=kept_in, progress=meter.update,
                 )  # fmt: skip
 
             def note(text: str) -> None:
@@ -154,7 +156,7 @@ def compare(
             loop = LoopConfig(learning_rate, batch_size=batch_size, max_epochs=epochs, patience=patience, seed=seed)
             data = _Data(
                 name, Labelled(train, dev, dev_share, seed, encoding, encoding_errors.value), test, opened, loop, {},
-                note,
+                note, kept_in,
             )  # fmt: skip
             meter.step("reading, and computing vectors")
             if name == "tag":
@@ -214,15 +216,18 @@ def _classifiers(
     cut = classify.Reading(tokenizer, tokenizer_for(tokenizer).version, reading["max_words"])
     for warning in classify.cut(train, cut).warnings:
         data.warn(warning)
+    examples = [[(text.texts, text.labels) for text in part] for part in (train, dev, test)]
     learners: list[Learner] = []
     for name in names:
         if name == BAG_OF_WORDS:
-            learners.append(BagLearner(train, dev, test, cut, multi_label=wanted.multi_label))
+            bag = BagLearner(train, dev, test, cut, multi_label=wanted.multi_label)
+            learners.append(_kept(data, bag, cut, examples))
             continue
         begun, features = time.monotonic(), opened[name]
         learn, stop, measure = (classify.Ready.of(part, features, cut) for part in (train, dev, test))
         _spent(data, name, features, begun)
-        learners.append(TextLearner(name, learn, stop, measure, features, cut, config, data.loop, wanted.multi_label))
+        learner = TextLearner(name, learn, stop, measure, features, cut, config, data.loop, wanted.multi_label)
+        learners.append(_kept(data, learner, cut, config, wanted.multi_label, _identities(features), examples))
     about = {
         "metric": "micro F1" if wanted.multi_label else "accuracy", "train": counted(len(train), "text"),
         "dev": counted(len(dev), "text"), "test": counted(len(test), "text"), "labels": _few(label_counts(train)),
@@ -245,13 +250,15 @@ def _taggers(
     train, dev = data.labelled.tags(columns, repair=repair)
     test = data.labelled.read_tags(data.test, columns, repair=repair)
     tag.check_tags(test.sentences, tag.tag_set(train, dev))
+    examples = [[(each.words, each.tags) for each in part.sentences] for part in (train, dev, test)]
     learners: list[Learner] = []
     for name in names:
         begun = time.monotonic()
         features = data.open(name, (word for sentence in train.sentences for word in sentence.words))
         learn, stop, measure = ((part, tag.vectors_of(part, features)) for part in (train, dev, test))
         _spent(data, name, features, begun)
-        learners.append(TagLearner(name, learn, stop, measure, features, config, data.loop))
+        learner = TagLearner(name, learn, stop, measure, features, config, data.loop)
+        learners.append(_kept(data, learner, config, _identities(features), examples))
     sentences = {"train": train, "dev": dev, "test": test}
     about = {
         "metric": "accuracy" if train.scheme == "plain" else "span F1",
@@ -259,6 +266,19 @@ def _taggers(
         "tags": _few(tag_counts(train.sentences)),
     }  # fmt: skip
     return learners, [""] * len(train.sentences), about
+
+
+def _kept(data: _Data, learner: Learner, *decides: object) -> Learner:
+    """The learner, whose fits are kept where there is a cache; `decides` what a fit gives, beside kind and training."""
+    from polyseme.tasks.kept import KeptLearner, digest_of
+
+    if data.cache is None:
+        return learner
+    return KeptLearner(learner, data.cache, digest_of(data.kind, learner.name, data.loop, *decides))
+
+
+def _identities(features: Features) -> list[tuple[str, str]]:
+    return [(source.name, source.identity) for source in features.sources]
 
 
 def _few(counts: dict[str, int], most: int = 20) -> str:

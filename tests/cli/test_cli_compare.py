@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,8 @@ from typer.testing import CliRunner
 from polyseme.cli.main import app
 from polyseme.static.files import write_vectors
 from polyseme.static.vectors import StaticVectors
+from polyseme.tasks.compare import Fitted
+from polyseme.tasks.learners import TagLearner
 
 MODEL = Path(__file__).parents[1] / "data" / "allennlp-char" / "highway2"
 QUICK = ["--epochs", "2", "--cells", "8", "--seeds", "2"]
@@ -77,8 +80,35 @@ def test_figures_a_table_and_a_page_are_written(reviews: Path, tmp_path: Path) -
     assert stored["cells"] == facts["cells"]
     assert (out / "compare.md").read_text(encoding="utf-8").startswith("| features | 50 % (18) | 100 % (36) |")
     assert "exists already" in refused(*arguments)
-    again = compared(*arguments, "--overwrite")
+    again = compared(*arguments, "--overwrite", "--no-cache")
     assert [cell["scores"] for cell in again["cells"]] == [cell["scores"] for cell in facts["cells"]]
+
+
+def test_a_comparison_that_was_killed_goes_on_where_it_was(
+    entities: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fitted: list[tuple[int, int]] = []
+    fit = TagLearner.fit
+
+    def counted_until_killed(self: TagLearner, rows: Sequence[int], seed: int) -> Fitted:
+        if len(fitted) == 3:
+            raise KeyboardInterrupt
+        fitted.append((len(rows), seed))
+        return fit(self, rows, seed)
+
+    arguments = ["tag", entities, "--test", entities, "--share", 50, "--model", MODEL, "--features", "elmo", *QUICK]
+    whole = compared(*arguments, "-o", tmp_path / "whole", "--no-cache")
+    monkeypatch.setattr(TagLearner, "fit", counted_until_killed)
+    assert runner.invoke(app, ["compare", *map(str, arguments), "-o", str(tmp_path / "out")]).exit_code != 0
+    monkeypatch.setattr(TagLearner, "fit", fit)
+    found = compared(*arguments, "-o", tmp_path / "out")
+    assert [cell["scores"] for cell in found["cells"]] == [cell["scores"] for cell in whole["cells"]]
+    assert len(list((tmp_path / "home" / "features").glob("fit-*.npz"))) == 4
+    assert fitted == [(6, 1), (6, 2), (11, 1)]
+    monkeypatch.setattr(TagLearner, "fit", counted_until_killed)
+    assert compared(*arguments, "-o", tmp_path / "again")["cells"] == found["cells"]
+    other = ["compare", *map(str, arguments), "--learning-rate", "0.01", "-o", str(tmp_path / "other")]
+    assert runner.invoke(app, other).exit_code != 0  # another fit: nothing that was kept answers it
 
 
 def test_tags_are_compared_and_what_cannot_be_is_named(entities: Path, tmp_path: Path) -> None:
