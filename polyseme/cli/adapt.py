@@ -21,6 +21,7 @@ from polyseme.cli.training import (
     board_of,
     corpus_of,
     device_of,
+    opened_model,
     prepared,
     refuse_no_heldout,
 )
@@ -107,7 +108,7 @@ def adapt(
             _check_guard(guard)
         board = board_of(folder) if tensorboard and processes.first else None
         try:
-            opened = _open(model, meter)
+            opened = opened_model(model, meter)
             _check(opened, new_vocabulary=new_vocabulary, vocabulary=vocab_size, guard_limit=guard_limit)
             reading = _as_the_model_reads(opened, reading)
             options = _prepare_options(opened, {**reading, **kept})
@@ -139,15 +140,6 @@ def adapt(
 
 
 # --- what is read
-
-
-def _open(model: str, meter: Meter) -> Model:
-    from polyseme.fetch import resolve
-    from polyseme.formats.folder import open_model
-
-    path = resolve(model, progress=lambda done, total: meter.update(done, total or 0, "bytes"))
-    meter.step(f"opening {path}")
-    return open_model(path)
 
 
 def _check(model: Model, **options: Any) -> None:

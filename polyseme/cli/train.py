@@ -31,6 +31,7 @@ from polyseme.cli.training import (
     board_of,
     corpus_of,
     device_of,
+    opened_model,
     refuse_no_heldout,
     refuse_text_options,
 )
@@ -38,6 +39,7 @@ from polyseme.errors import OptionError, ResumeError
 
 if TYPE_CHECKING:
     from polyseme.bilm import BiLMConfig
+    from polyseme.formats.model import Model
     from polyseme.text.shards import Corpus
     from polyseme.text.vocab import Vocabulary
     from polyseme.train import Event, TrainReport
@@ -61,6 +63,7 @@ def train(
     cells: top.CellSize = None,
     projection: top.ProjectionSize = None,
     layers: top.LayerCount = None,
+    start_from: top.StartFrom = None,
     epochs: top.Epochs = None,
     updates: top.Updates = None,
     batch_size: top.Lanes = None,
@@ -144,6 +147,10 @@ def train(
         raise OptionError(
             "--hours chooses preset and epochs for a time above 0: leave --preset, --epochs and --updates out"
         )
+    _refuse_sizes(start_from, {
+        "--preset": preset, "--hours": hours, "--vocab-size": vocab_size, "--vocab": vocab, "--cells": cells,
+        "--projection": projection, "--layers": layers,
+    })  # fmt: skip
     refuse_no_heldout(text, heldout, heldout_text)
     refuse_text_options(text, prepare_values, heldout_text or [])
     folder, report = Path(out), None
@@ -156,8 +163,9 @@ def train(
             corpus = corpus_of(
                 text, folder, PrepareOptions(**prepare_values), heldout_text or [], processes, meter, resume=resume
             )
-            words = _vocabulary(corpus, vocab_size, vocab)
-            chosen = _Sizes(corpus, preset and preset.value, words, cells, projection, layers, config)
+            start = _started(start_from, corpus, config, device, meter) if start_from else None
+            words = start.vocabulary if start and start.vocabulary else _vocabulary(corpus, vocab_size, vocab)
+            chosen = _Sizes(corpus, preset and preset.value, words, cells, projection, layers, config, start)
             known = None if plan or not resume else _known(folder, chosen, hours, device, processes)
             if known is None:
                 meter.step("timing a short trial")
@@ -206,8 +214,25 @@ def _vocabulary(corpus: Corpus, size: int | None, file: str | None) -> Vocabular
     return words if size is None else words.trim(size)
 
 
+def _refuse_sizes(start_from: str | None, given: dict[str, Any]) -> None:
+    """Raises `OptionError` for sizes beside a model that has its own."""
+    chosen = [name for name, value in given.items() if value is not None]
+    if start_from is not None and chosen:
+        raise OptionError(f"{chosen[0]} contradicts --start-from, whose model keeps its sizes and words; leave one out")
+
+
+def _started(name: str, corpus: Corpus, config: TrainConfig, device: str, meter: Meter) -> Model:
+    """A copy of the model, with the dropout of this run. Raises what opening it and `adapt.started` raise."""
+    from polyseme.formats.model import assemble
+    from polyseme.training.adapt import started
+
+    start = started(opened_model(name, meter), corpus, device=device).model
+    architecture = replace(start.bilm.config, dropout=config.dropout.inputs)
+    return replace(start, bilm=assemble(architecture, start.bilm.state_dict(), Path(name)))
+
+
 class _Sizes:
-    """The architecture of any preset for this corpus, with the sizes given on the command line."""
+    """The architecture of any preset for this corpus, with the sizes given on the command line; or that of `start`."""
 
     def __init__(
         self,
@@ -218,14 +243,17 @@ class _Sizes:
         projection: int | None,
         layers: int | None,
         config: TrainConfig,
+        start: Model | None = None,
     ) -> None:
-        self.corpus, self.preset, self.config = corpus, preset or "small", config
+        self.corpus, self.preset, self.config, self.start = corpus, preset or "small", config, start
         self.vocabulary = vocabulary
         self.cells, self.projection, self.layers = cells, projection, layers
 
     def of(self, preset: str) -> BiLMConfig:
         from polyseme.training.config import fitted, sized
 
+        if self.start is not None:
+            return self.start.bilm.config
         found = sized(preset)
         if self.cells and found.transformer is not None:
             raise OptionError(f"--cells is for LSTM layers, and {preset} has none; --projection and --layers change it")
@@ -277,7 +305,8 @@ def _planned(sizes: _Sizes, hours: float | None, device: str, processes: Process
 
     more = (sizes.config, sizes.vocabulary, device, processes)
     if hours is None:
-        return plan(sizes.corpus, sizes.preset, sizes.of(sizes.preset), *more)
+        named = "the model's own" if sizes.start else sizes.preset
+        return plan(sizes.corpus, named, sizes.of(sizes.preset), *more)
     return plan_hours(sizes.corpus, hours, {preset: sizes.of(preset) for preset in BY_RISING_SIZE}, *more)
 
 
@@ -330,6 +359,7 @@ def _train(
             sizes.of(preset),
             replace(sizes.config, epochs=epochs),
             vocabulary=sizes.vocabulary,
+            start=sizes.start,
             card=ModelCard(name=folder.name, **card),
             processes=processes,
             on_event=told,

@@ -57,6 +57,10 @@ CellSize = Annotated[int | None, _value("--cells", "H", "Cells of an LSTM layer,
 ProjectionSize = Annotated[
     int | None, _value("--projection", "P", "Width of a direction's vectors, instead of the preset's.", min=2)
 ]
+StartFrom = Annotated[
+    str | None,
+    _value("--start-from", "MODEL", "Begin with the weights of a model, whose sizes and words stay (a warm start)."),
+]
 LayerCount = Annotated[int | None, _value("--layers", "L", "Layers of a direction, instead of the preset's.", min=1)]
 
 # --- the recipe

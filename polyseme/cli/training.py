@@ -13,6 +13,7 @@ from polyseme.cli.output import Meter, again, warn
 from polyseme.errors import InputError, OptionError, ResumeError
 
 if TYPE_CHECKING:
+    from polyseme.formats.model import Model
     from polyseme.text.chars import Characters
     from polyseme.text.prepare import PrepareOptions
     from polyseme.text.shards import Corpus
@@ -21,6 +22,16 @@ if TYPE_CHECKING:
     from polyseme.training.processes import Processes
 
 WITHOUT_HELDOUT = "or --heldout 0 to train without a held-out part"
+
+
+def opened_model(model: str, meter: Meter) -> Model:
+    """A model to go on from: a path, an address, or the name of one in the package."""
+    from polyseme.fetch import resolve
+    from polyseme.formats.folder import open_model
+
+    path = resolve(model, progress=lambda done, total: meter.update(done, total or 0, "bytes"))
+    meter.step(f"opening {path}")
+    return open_model(path)
 
 
 def again_launched(processes: Processes, *more: str) -> str:
