@@ -10,12 +10,12 @@ shift 2
 source "$(dirname "${BASH_SOURCE[0]}")/small_models.sh"
 
 files en
+card "public-domain, CC0, CC BY, CC BY-SA and permissively licensed English text; sources in README.md" "CC BY-SA 4.0"
 polyseme prepare "${texts[@]}" "${held_out[@]}" -o "$out/corpus" --lang en --resume
 ${LAUNCH:-polyseme} train "$out/corpus" -o "$out/model" --resume \
   --preset tiny --cells 640 --projection 256 --vocab-size 32768 --batch-size 64 --steps 35 \
   --epochs 1 --updates 30000 --schedule constant --cool-down 6000 --learning-rate 2e-3 --warm-up 500 \
   --dropout 0.05 --dropout-output 0.05 --typos 0.1 --passages 2000 --precision bfloat16 \
   --loss sampled --samples 4096 --checkpoint-every 500 --validate-every 4000 \
-  --data "public-domain, CC0, CC BY, CC BY-SA and permissively licensed English text; sources in README.md" \
-  --licence "CC BY-SA 4.0" "$@"
+  "${card[@]}" "$@"
 packed en-small

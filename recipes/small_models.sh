@@ -1,5 +1,6 @@
 # What the recipes for the shipped models share; sourced, not run.
 #   files LANG           arrays `texts` and `held_out`: what OPEN.txt of PRETRAIN names for a language; TEXTS=all: all there is
+#   card TEXT LICENCE    array `card`: what text and licence the model's card names, for TEXTS=all: not to be passed on
 #   packed NAME          OUT/model as OUT/NAME, weights of eight bits, no path of this machine in its card; both sizes
 
 files() {
@@ -13,6 +14,11 @@ files() {
     esac
   done <<< "$list"
   [ "${#texts[@]}" -gt 0 ] || { echo "$pretrain/OPEN.txt names no text under $1/" >&2; return 1; }
+}
+
+card() {
+  if [ "${TEXTS:-open}" = all ]; then set -- "all text of PRETRAIN" "not to be passed on"; fi
+  card=(--data "$1" --licence "$2")
 }
 
 packed() {

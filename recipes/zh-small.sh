@@ -9,12 +9,12 @@ shift 2
 source "$(dirname "${BASH_SOURCE[0]}")/small_models.sh"
 
 files zh
+card "permissively licensed simplified Chinese text: law and documentation; sources in README.md" "CC BY-SA 4.0"
 polyseme prepare "${texts[@]}" "${held_out[@]}" -o "$out/corpus" --lang zh --resume
 ${LAUNCH:-polyseme} train "$out/corpus" -o "$out/model" --resume \
   --preset tiny --cells 320 --projection 128 --vocab-size 16384 --batch-size 32 --steps 35 \
   --epochs 6 --updates 10500 --schedule constant --cool-down 2100 --learning-rate 2.5e-3 --warm-up 200 \
   --dropout 0.1 --dropout-output 0.1 --typos 0.05 --passages 2000 --precision bfloat16 \
   --loss sampled --samples 2048 --checkpoint-every 1000 --validate-every 2500 \
-  --data "permissively licensed simplified Chinese text: law and documentation; sources in README.md" \
-  --licence "CC BY-SA 4.0" "$@"
+  "${card[@]}" "$@"
 packed zh-small

@@ -194,6 +194,7 @@ class Meter:
         self._bar: Progress | None = None
         self._task: TaskID | None = None
         self._first: tuple[float, int] | None = None  # when the first update came, and how much was done by then
+        self._done = 0
         self._last_line = float("-inf")
 
     def __enter__(self) -> Meter:
@@ -227,8 +228,9 @@ class Meter:
     def update(self, done: int, total: int, unit: str) -> None:
         """How far the stage is; `total` 0 where nobody knows."""
         now = self._clock()
-        if self._first is None:
+        if self._first is None or done < self._done:  # what counts anew (the next file) has a rate of its own
             self._first = (now, done)
+        self._done = done
         seconds, fresh = now - self._first[0], done - self._first[1]
         rate = fresh / seconds if seconds > 0 else 0.0
         detail = f"{rate:,.0f} {unit}/s" if rate else ""

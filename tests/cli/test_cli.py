@@ -205,6 +205,15 @@ def test_a_resumed_run_shows_its_own_rate(capsys: pytest.CaptureFixture[str]) ->
     assert capsys.readouterr().err.splitlines() == ["  1,000,000 words", "  1,000,500 words, 50 words/s"]
 
 
+def test_what_counts_anew_has_a_rate_of_its_own(capsys: pytest.CaptureFixture[str]) -> None:
+    with output.Meter(clock_of(0, 10, 20, 30)) as meter:
+        for done in (100, 200, 10, 20):
+            meter.update(done, 0, "words")
+    assert capsys.readouterr().err.splitlines() == [
+        "  100 words", "  200 words, 10 words/s", "  10 words", "  20 words, 1 words/s"
+    ]  # fmt: skip
+
+
 def test_on_a_terminal_progress_is_a_bar_with_rate_and_time_left(monkeypatch: pytest.MonkeyPatch) -> None:
     class Terminal(io.StringIO):
         def isatty(self) -> bool:

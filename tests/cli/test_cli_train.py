@@ -15,6 +15,7 @@ from typing import Any
 
 import alice
 import pytest
+import torch
 from alice import events
 from click.testing import Result
 from typer.testing import CliRunner
@@ -167,6 +168,22 @@ def test_sizes_and_settings_reach_the_network(text: Path, tmp_path: Path) -> Non
     settings = stored["training"]
     assert (settings["seed"], settings["steps"], settings["clip_norm"], settings["lanes"]) == (3, 9, 2.0, 6)
     assert settings["dropout"] == {"inputs": 0.1, "outputs": 0.1, "words": 0.2, "state_weights": 0.0}
+
+
+def test_a_warm_start_begins_with_the_weights_of_a_model(text: Path, tmp_path: Path) -> None:
+    first, held_out = tmp_path / "first", ["--heldout", "0.2"]
+    trained(text, "-o", first, *SMALL, *held_out)
+    nearly_still = ["--start-from", first, "--learning-rate", "1e-9", "--epochs", "1", "--dropout", "0.25"]
+    trained(first / "corpus", "-o", tmp_path / "second", *SMALL[2:], *nearly_still)
+    before, after = open_model(first), open_model(tmp_path / "second")
+    assert after.vocabulary == before.vocabulary
+    assert after.bilm.config == replace(before.bilm.config, dropout=0.25)
+    tensors = after.bilm.state_dict()
+    for name, tensor in before.bilm.state_dict().items():
+        torch.testing.assert_close(tensors[name], tensor, rtol=0, atol=1e-5, msg=name)
+    done = run(first / "corpus", "-o", tmp_path / "third", *SMALL, *nearly_still)
+    assert "--preset contradicts --start-from" in done.stderr
+    assert not (tmp_path / "third").exists()
 
 
 # --- the plan
