@@ -1,8 +1,10 @@
 #!/usr/bin/env bash
 # Which vectors learn most from least, on the tasks of data/tasks: `polyseme compare` on each, results as JSON and pages.
 # Usage: tasks.sh OUT MODEL NAME=VECTORS [NAME=VECTORS ...]      English; LANGUAGE=zh for Chinese
-# TASKS="sst2 trec6" runs some of them, SEEDS=1 and SHARES="10 100" less of each. MODEL and VECTORS are from the same text.
-# A task that has its folder in OUT already is left out, so a run can be stopped and started again.
+# MODEL and VECTORS are from the same text; each alone, and the model with the last VECTORS (elmo+glove), and bow for texts.
+# TASKS="sst2 trec6" runs some of them, SEEDS=1 and SHARES="10 100" less of each, HEAD=bcn another network for texts.
+# A run can be stopped and started again: a task that has its folder in OUT is left out, and of others every fit is kept.
+# python benchmarks/tasks_table.py OUT --save FILE.json makes the tables.
 set -euo pipefail
 out=${1:?a folder to write} model=${2:?a biLM}
 shift 2
@@ -13,8 +15,9 @@ for share in ${SHARES:-1 3 10 30 100}; do options+=(--share "$share"); done
 features=(--features elmo)
 for each in "$@"; do
   options+=(--vectors "$each")
-  features+=(--features "${each%%=*}" --features "elmo+${each%%=*}")
+  features+=(--features "${each%%=*}")
 done
+[ $# -eq 0 ] || features+=(--features "elmo+${each%%=*}")
 
 # one KIND NAME TRAIN [options of polyseme compare]
 one() {
@@ -23,6 +26,7 @@ one() {
   case " ${TASKS:-$name} " in *" $name "*) ;; *) return 0 ;; esac
   [ -e "$out/$name" ] && { echo "$name: is there already"; return 0; }
   [ "$kind" = tag ] || own+=(--features bow)
+  [ "$kind" != classify ] || own+=(--head "${HEAD:-attention}")
   echo "$name"
   polyseme compare "$kind" "$data/$train" -o "$out/$name" "${options[@]}" "${own[@]}" "$@" > "$out/$name.log"
 }

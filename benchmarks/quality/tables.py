@@ -53,7 +53,7 @@ def main_table(report: Report) -> str:
         if DAMAGED not in metric:
             best = max(row["value"] for row in found.values())
             rows.append([NAMES[task], data, metric, *(_cell(found.get(column), best) for column in columns)])
-    return _table(["task", "data", "metric", *columns], rows)
+    return markdown_table(["task", "data", "metric", *columns], rows)
 
 
 def layer_table(report: Report) -> str:
@@ -73,7 +73,7 @@ def layer_table(report: Report) -> str:
             if views and set(views) <= set(found):
                 best = max(found[view]["value"] for view in views)
                 rows.append([NAMES[task], data, metric, *(_cell(found[view], best) for view in views)])
-    return _table(["task", "data", "metric", *views], rows)
+    return markdown_table(["task", "data", "metric", *views], rows)
 
 
 def damage_table(report: Report) -> str:
@@ -90,7 +90,7 @@ def damage_table(report: Report) -> str:
                 for c in columns
             ]
             rows.append([NAMES[task], data, metric, *cells])
-    return _table(["task", "data", "metric", *columns], rows)
+    return markdown_table(["task", "data", "metric", *columns], rows)
 
 
 def perplexity_table(report: Report) -> str:
@@ -104,7 +104,7 @@ def perplexity_table(report: Report) -> str:
             f"{100 * facts['unknown_share']:.1f} %", f"{facts['documents']}",
         ])  # fmt: skip
     head = ["genre", "open", "perplexity", "95 %", "forward", "backward", "targets", "unknown", "documents"]
-    return _table(head, rows)
+    return markdown_table(head, rows)
 
 
 # --- claims
@@ -128,7 +128,7 @@ def claims_table(report: Report) -> str:
         for name, (mean, strict) in losses_of_accuracy(report, deep, whole).items():
             text = f"{mean:.2f} of their mean loss, {strict:.2f} of the least"
             rows.append([f"damaged words, {name}: loss against word-level static vectors", "0.67 or less", text])
-    return _table(["claim", "asked", "found"], rows)
+    return markdown_table(["claim", "asked", "found"], rows)
 
 
 def _reduction_rows(report: Report, deep: str) -> list[list[str]]:
@@ -247,7 +247,7 @@ def _cell(row: Row | None, best: float) -> str:
     return f"**{text}**" if row["value"] >= best else text
 
 
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+def markdown_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """Markdown; nothing without rows."""
     if not rows:
         return ""
