@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,10 @@ from shared_data import shared_folder
 # The same examples in every run: a failure is the change's, never the day's.
 settings.register_profile("same", derandomize=True)
 settings.load_profile("same")
+
+# A shell that starts tests in the background has them ignore Ctrl-C, and every program that they start, too.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")

@@ -66,7 +66,7 @@ def test_ctrl_c_exits_with_130_and_says_how_to_go_on(tmp_path: Path) -> None:
     assert program.stderr is not None
     while b"embedding into" not in program.stderr.readline():
         pass
-    time.sleep(2)  # now it waits for text
+    time.sleep(0.5)  # now it waits for text
     program.send_signal(signal.SIGINT)
     out, said = program.communicate(timeout=60)
     assert (program.returncode, out) == (130, b""), said
