@@ -1,6 +1,6 @@
 """Fits of `compare` that are kept on disk, so that a comparison of hours which was killed goes on where it was.
 
-    learners = [kept(learner, folder, digest_of(kind, settings, examples, identity_of_features)) for learner in ...]
+    learner = KeptLearner(learner, folder, digest_of(kind, settings, examples, identities_of_features))
 
 A fit is found again only if everything that decides about it is the same: the examples, features, network and training,
 the rows and the seed, and the versions of Polyseme and torch. A file that cannot be read is fitted anew.
@@ -21,6 +21,8 @@ import torch
 from polyseme._version import __version__
 from polyseme.errors import OutputError
 from polyseme.tasks.compare import Fitted, Learner
+
+FITS = 1  # to be raised when the same question gets another answer: a network, a measure or the loop has changed
 
 
 @dataclass(frozen=True)
@@ -48,7 +50,7 @@ class KeptLearner:
 
 def digest_of(*what: object) -> str:
     """SHA-256 of values whose `repr` says all of them: texts, numbers, tuples, dataclasses of those."""
-    versions = (__version__, torch.__version__)
+    versions = (FITS, __version__, torch.__version__)
     return hashlib.sha256(repr((versions, what)).encode("utf-8", "surrogatepass")).hexdigest()
 
 
